@@ -1,0 +1,105 @@
+/* lbpmap.h: the whole contract of the C core.
+ *
+ * A grey picture becomes local binary pattern (LBP) codes; codes are looked up in a table of
+ * colours, the "mapped binary pattern".
+ *
+ * What holds for every function here:
+ *   - The caller owns all memory. Nothing is allocated, nothing is kept.
+ *   - No threads, no locks, no mutable globals: any function may run in any number of threads at
+ *     once, as long as no two of them write the same bytes. Bands of rows are the caller's way to
+ *     split a picture.
+ *   - Pictures are rows of bytes. A stride is the distance from a row to the next in BYTES, of any
+ *     size and sign (a picture may be read bottom up); within a row, pixels follow each other.
+ *     Nothing needs to be aligned, but for uint16_t rows, whose addresses and strides are even.
+ *   - Input and output must not overlap.
+ *   - Arguments are trusted. Shapes, dtypes and overlap are checked by the Python layer.
+ *
+ * Geometry. A picture of H x W gives (H - 2R) x (W - 2R) codes: only centres whose whole
+ * neighbourhood lies in the picture have one. `width` and `height` always count OUTPUT pixels, and
+ * the `gray` pointer is the top left pixel of the INPUT, which therefore spans
+ * (height + 2R) x (width + 2R) pixels.
+ */
+#ifndef LBPMAP_H
+#define LBPMAP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { LBPMAP_MAX_POINTS = 16, LBPMAP_MAX_RADIUS = 1 << 14 };
+
+/* How a sample that falls between pixels is compared with the centre.
+ *   LBPMAP_EXACT     lbp.m 0.3.3: weights rounded to millionths, the sample to 4 decimals. An
+ *                    integer rule: the same on every machine.
+ *   LBPMAP_RELEASED  lbp.m 0.3.2: double precision, left to right. What the released nets saw.
+ * They differ where a sample ties with its centre: 1 to 7 % of codes on photographs at R = 1. */
+typedef enum { LBPMAP_EXACT = 0, LBPMAP_RELEASED = 1 } lbpmap_arithmetic;
+
+/* Where the samples lie.
+ *   LBPMAP_CIRCULAR  P points on a circle of radius R, from east, counter-clockwise.
+ *   LBPMAP_SQUARE    the eight pixels at offsets 0 and +-R, from east, counter-clockwise. */
+typedef enum { LBPMAP_CIRCULAR = 0, LBPMAP_SQUARE = 1 } lbpmap_layout;
+
+/* One sample: its bit is 1 when the sample's value is >= the centre's.
+ * Pixel offsets are relative to the centre, rows downwards. Index 0..3 of a weight belongs to the
+ * pixel at (row[0], col[0]), (row[0], col[1]), (row[1], col[0]), (row[1], col[1]). */
+typedef struct {
+    int32_t row[2];
+    int32_t col[2];
+    int32_t is_pixel;    /* 1: the sample IS the pixel (row[0], col[0]); the weights are unused */
+    int32_t millionths[4]; /* "exact": they sum to 1000000 */
+    double weight[4];      /* "released": products of the fractional parts, not rounded */
+} lbpmap_sample;
+
+typedef struct {
+    int32_t points; /* P: bits of a code, 1..LBPMAP_MAX_POINTS */
+    int32_t radius; /* R: pixels, 1..LBPMAP_MAX_RADIUS */
+    lbpmap_arithmetic arithmetic;
+    lbpmap_sample sample[LBPMAP_MAX_POINTS]; /* sample i sets the bit of weight 2^i */
+} lbpmap_neighborhood;
+
+/* Fills `out`. Returns 0, or -1 when points or radius are out of range, or when LBPMAP_SQUARE is
+ * asked for with points other than 8; `out` is then unchanged. */
+int lbpmap_neighborhood_init(lbpmap_neighborhood *out, lbpmap_layout layout, int32_t points,
+                             int32_t radius, lbpmap_arithmetic arithmetic);
+
+/* One implementation of every kernel: a row of the dispatch table. All rows give the same bytes.
+ *
+ * gray      RGB pixels (3 bytes each) -> MATLAB's rgb2gray, rounded half up.
+ * codes     grey -> codes; points <= 8.
+ * codes16   grey -> codes of up to 16 bits.
+ * lookup    codes -> table[code], 3 bytes each. `table` has 256 x 3 bytes.
+ * lookup16  the same for 16-bit codes; every code must be < the table's number of rows.
+ * mapped    codes and lookup in one pass; points <= 8, `table` has 256 x 3 bytes. */
+typedef struct {
+    const char *name;
+    int (*supported)(void); /* 1 when this machine can run the row */
+    void (*gray)(const uint8_t *rgb, ptrdiff_t rgb_stride, size_t width, size_t height,
+                 uint8_t *gray, ptrdiff_t gray_stride);
+    void (*codes)(const lbpmap_neighborhood *nb, const uint8_t *gray, ptrdiff_t gray_stride,
+                  size_t width, size_t height, uint8_t *codes, ptrdiff_t codes_stride);
+    void (*codes16)(const lbpmap_neighborhood *nb, const uint8_t *gray, ptrdiff_t gray_stride,
+                    size_t width, size_t height, uint16_t *codes, ptrdiff_t codes_stride);
+    void (*lookup)(const uint8_t *codes, ptrdiff_t codes_stride, size_t width, size_t height,
+                   const uint8_t *table, uint8_t *rgb, ptrdiff_t rgb_stride);
+    void (*lookup16)(const uint16_t *codes, ptrdiff_t codes_stride, size_t width, size_t height,
+                     const uint8_t *table, uint8_t *rgb, ptrdiff_t rgb_stride);
+    void (*mapped)(const lbpmap_neighborhood *nb, const uint8_t *gray, ptrdiff_t gray_stride,
+                   size_t width, size_t height, const uint8_t *table, uint8_t *rgb,
+                   ptrdiff_t rgb_stride);
+} lbpmap_kernels;
+
+/* The rows that were compiled in, slowest first; NULL past the end. A constant table: which row to
+ * use is the caller's to decide, by default the last that is supported. */
+const lbpmap_kernels *lbpmap_kernels_at(size_t index);
+
+/* Name and version of the compiler that built the core. */
+const char *lbpmap_compiler(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

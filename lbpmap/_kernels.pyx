@@ -1,0 +1,149 @@
+# cython: boundscheck=False, wraparound=False, initializedcheck=False
+# cython: freethreading_compatible=True
+"""The C core, row of the dispatch table by row: strides in, one call without the GIL, nothing else.
+
+Shapes, dtypes, unit strides within a row and overlap are the callers' to check (`_checks.py`).
+"""
+
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t
+
+
+cdef extern from "lbpmap.h" nogil:
+    ctypedef enum lbpmap_arithmetic:
+        LBPMAP_EXACT
+        LBPMAP_RELEASED
+
+    ctypedef enum lbpmap_layout:
+        LBPMAP_CIRCULAR
+        LBPMAP_SQUARE
+
+    ctypedef struct lbpmap_sample:
+        int32_t row[2]
+        int32_t col[2]
+        int32_t is_pixel
+        int32_t millionths[4]
+        double weight[4]
+
+    ctypedef struct lbpmap_neighborhood:
+        int32_t points
+        int32_t radius
+        lbpmap_sample sample[16]
+
+    int lbpmap_neighborhood_init(
+        lbpmap_neighborhood *out, lbpmap_layout layout, int32_t points, int32_t radius,
+        lbpmap_arithmetic arithmetic)
+
+    ctypedef struct lbpmap_kernels:
+        const char *name
+        int (*supported)() nogil
+        void (*gray)(
+            const uint8_t *, ptrdiff_t, size_t, size_t, uint8_t *, ptrdiff_t) nogil
+        void (*codes)(
+            const lbpmap_neighborhood *, const uint8_t *, ptrdiff_t, size_t, size_t,
+            uint8_t *, ptrdiff_t) nogil
+        void (*codes16)(
+            const lbpmap_neighborhood *, const uint8_t *, ptrdiff_t, size_t, size_t,
+            uint16_t *, ptrdiff_t) nogil
+        void (*lookup)(
+            const uint8_t *, ptrdiff_t, size_t, size_t, const uint8_t *,
+            uint8_t *, ptrdiff_t) nogil
+        void (*lookup16)(
+            const uint16_t *, ptrdiff_t, size_t, size_t, const uint8_t *,
+            uint8_t *, ptrdiff_t) nogil
+        void (*mapped)(
+            const lbpmap_neighborhood *, const uint8_t *, ptrdiff_t, size_t, size_t,
+            const uint8_t *, uint8_t *, ptrdiff_t) nogil
+
+    const lbpmap_kernels *lbpmap_kernels_at(size_t index)
+    const char *lbpmap_compiler()
+
+
+def compiler():
+    return lbpmap_compiler().decode()
+
+
+def instruction_sets():
+    found = []
+    cdef size_t index = 0
+    cdef const lbpmap_kernels *row = lbpmap_kernels_at(0)
+    while row != NULL:
+        found.append((row.name.decode(), row.supported() != 0))
+        index += 1
+        row = lbpmap_kernels_at(index)
+    return found
+
+
+cdef class Neighborhood:
+    cdef lbpmap_neighborhood c
+    cdef readonly int points
+    cdef readonly int radius
+
+    def __init__(self, bint square, int points, int radius, bint released):
+        if lbpmap_neighborhood_init(
+            &self.c,
+            LBPMAP_SQUARE if square else LBPMAP_CIRCULAR,
+            points,
+            radius,
+            LBPMAP_RELEASED if released else LBPMAP_EXACT,
+        ):
+            raise ValueError(f"no neighbourhood of {points} points at radius {radius}")
+        self.points = points
+        self.radius = radius
+
+    def samples(self):
+        found = []
+        for i in range(self.points):
+            s = self.c.sample[i]
+            found.append((tuple(s.row), tuple(s.col), bool(s.is_pixel), tuple(s.millionths),
+                          tuple(s.weight)))
+        return found
+
+
+def gray(int isa, const uint8_t[:, :, :] rgb, uint8_t[:, :] out):
+    with nogil:
+        lbpmap_kernels_at(isa).gray(
+            &rgb[0, 0, 0], rgb.strides[0], out.shape[1], out.shape[0], &out[0, 0], out.strides[0])
+
+
+def codes(int isa, Neighborhood nb, const uint8_t[:, :] gray, uint8_t[:, :] out):
+    with nogil:
+        lbpmap_kernels_at(isa).codes(
+            &nb.c, &gray[0, 0], gray.strides[0], out.shape[1], out.shape[0],
+            &out[0, 0], out.strides[0])
+
+
+def codes16(int isa, Neighborhood nb, const uint8_t[:, :] gray, uint16_t[:, :] out):
+    with nogil:
+        lbpmap_kernels_at(isa).codes16(
+            &nb.c, &gray[0, 0], gray.strides[0], out.shape[1], out.shape[0],
+            &out[0, 0], out.strides[0])
+
+
+def lookup(int isa, const uint8_t[:, :] codes, const uint8_t[:, ::1] table, uint8_t[:, :, :] out):
+    with nogil:
+        lbpmap_kernels_at(isa).lookup(
+            &codes[0, 0], codes.strides[0], out.shape[1], out.shape[0], &table[0, 0],
+            &out[0, 0, 0], out.strides[0])
+
+
+def lookup16(
+    int isa, const uint16_t[:, :] codes, const uint8_t[:, ::1] table, uint8_t[:, :, :] out
+):
+    with nogil:
+        lbpmap_kernels_at(isa).lookup16(
+            &codes[0, 0], codes.strides[0], out.shape[1], out.shape[0], &table[0, 0],
+            &out[0, 0, 0], out.strides[0])
+
+
+def mapped(
+    int isa,
+    Neighborhood nb,
+    const uint8_t[:, :] gray,
+    const uint8_t[:, ::1] table,
+    uint8_t[:, :, :] out,
+):
+    with nogil:
+        lbpmap_kernels_at(isa).mapped(
+            &nb.c, &gray[0, 0], gray.strides[0], out.shape[1], out.shape[0], &table[0, 0],
+            &out[0, 0, 0], out.strides[0])

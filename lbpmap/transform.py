@@ -1,0 +1,379 @@
+"""The front door: arrays in, arrays out, nothing imported but NumPy.
+
+Every `image` is one uint8 picture, (H, W) grey or (H, W, 3) RGB; a batch, (N, H, W) or
+(N, H, W, 3); or a list of pictures of any sizes, for which a list comes back. A last axis of 3
+means colour. Rows may have any stride, also negative: views are not copied.
+
+Source of the method: G. Levi and T. Hassner, "Emotion Recognition in the Wild via Convolutional
+Neural Networks and Mapped Binary Patterns", ICMI 2015; codes after T. Ojala, M. Pietikainen and
+T. Maenpaa, PAMI 24(7), 2002, as Oulu's lbp.m computes them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lbpmap import _checks, _isa, _kernels, _mapping
+from lbpmap._blob import InputSpec, fill
+from lbpmap._checks import U8, Image
+from lbpmap._isa import build_info, use_isa
+from lbpmap.representations import (
+    REPRESENTATIONS,
+    AnyRepresentation,
+    Representation,
+    resolve,
+)
+from lbpmap.tables import ARITHMETICS, MAX_POINTS, Table, load_table
+
+__all__ = [
+    "REPRESENTATIONS",
+    "Representation",
+    "Table",
+    "build_info",
+    "caffe_blob",
+    "lbp_codes",
+    "load_table",
+    "map_codes",
+    "mapped_lbp",
+    "to_gray",
+    "use_isa",
+]
+
+
+def to_gray(image: Image, *, out: Any = None) -> Any:
+    """Turn RGB into grey as MATLAB's ``rgb2gray`` does.
+
+    Y = 0.298936021293775 R + 0.587043074451121 G + 0.114020904255103 B, rounded half up. Pillow's
+    and OpenCV's grey differ from it in about 2 pixels of 1,000, and so do the codes made of them.
+
+    Parameters
+    ----------
+    image : uint8 array (H, W, 3), or (H, W), a batch or a list of these
+        RGB. Grey pictures are returned as they are, without a copy.
+    out : uint8 array (H, W), optional
+        Where to put the result (a batch: (N, H, W); a list: a list of arrays).
+
+    Returns
+    -------
+    uint8 array (H, W)
+
+    Raises
+    ------
+    TypeError, ValueError
+        When a picture or `out` is not as described.
+
+    Examples
+    --------
+    >>> to_gray(np.array([[[255, 0, 0], [10, 20, 30]]], np.uint8))
+    array([[76, 18]], dtype=uint8)
+    """
+    source = _checks.pictures(image, "to_gray")
+    if out is None and all(item.ndim == 2 for item in source.items):
+        return image
+    result, targets = _checks.outputs(out, source, lambda size, which: size, np.uint8, "to_gray")
+    _mapping.run(_mapping.gray_into, source.items, targets, margin=0, threads=1)
+    return result
+
+
+def lbp_codes(
+    image: Image,
+    radius: int = 1,
+    *,
+    points: int = 8,
+    neighborhood: str = "circular",
+    arithmetic: str = "exact",
+    out: Any = None,
+    threads: int = 1,
+) -> Any:
+    """Compute the local binary pattern code of every pixel whose neighbourhood is in the picture.
+
+    Bit i of a code (weight 2**i) is 1 where sample i is not below the centre. Sample i lies at
+    row ``-radius * sin(2 pi i / points)``, column ``radius * cos(2 pi i / points)``: from east,
+    counter-clockwise. Between pixels it is bilinear.
+
+    Parameters
+    ----------
+    image : uint8 array (H, W) or (H, W, 3), a batch or a list of these
+        Colour is turned to grey first (`to_gray`).
+    radius : int, default 1
+        Of the circle, in pixels.
+    points : int, default 8
+        Number of samples, 1 to 16.
+    neighborhood : {"circular", "square"}
+        "square" takes the eight pixels at offsets 0 and ±`radius` instead, without
+        interpolation: another feature, for `points` 8 only.
+    arithmetic : {"exact", "released"}
+        How a sample between pixels is compared with the centre. "exact" follows lbp.m 0.3.3
+        (weights to 6 decimals, samples to 4): an integer rule. "released" follows lbp.m 0.3.2 in
+        double precision, with which the released nets were trained; true ties fall by rounding.
+        Both give the same codes on every machine.
+    out : array of the result's shape and dtype, optional
+        Where to put the result; it must not overlap the input.
+    threads : int, default 1
+        Threads to use: pictures are shared out first, then bands of rows.
+
+    Returns
+    -------
+    uint8 array (H - 2 radius, W - 2 radius)
+        uint16 when `points` > 8.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When an argument is not as described, or a picture is smaller than the neighbourhood.
+
+    References
+    ----------
+    M. Heikkila and T. Ahonen, lbp.m 0.3.2 and 0.3.3, University of Oulu.
+
+    Examples
+    --------
+    >>> step = np.repeat(np.array([[0, 0, 9, 9]], np.uint8), 3, axis=0)
+    >>> lbp_codes(step)
+    array([[255, 199]], dtype=uint8)
+    """
+    name = "lbp_codes"
+    radius = _checks.positive(radius, "radius", name)
+    points = _checks.positive(points, "points", name)
+    threads = _checks.positive(threads, "threads", name)
+    _checks.one_of(neighborhood, ("circular", "square"), "neighborhood", name)
+    _checks.one_of(arithmetic, ARITHMETICS, "arithmetic", name)
+    if points > MAX_POINTS:
+        raise ValueError(f"{name}: points must be 1 to {MAX_POINTS}, got {points}")
+    if neighborhood == "square" and points != 8:
+        raise ValueError(f'{name}: neighborhood "square" has 8 points, got points={points}')
+
+    source = _checks.pictures(image, name)
+    dtype = np.uint8 if points <= 8 else np.uint16
+    result, targets = _checks.outputs(out, source, _checks.interior(radius, name), dtype, name)
+    if targets:
+        around = _mapping.neighborhood(neighborhood == "square", points, radius, arithmetic)
+        isa, kernel = _isa.chosen(), _kernels.codes if points <= 8 else _kernels.codes16
+        _mapping.run(
+            lambda rows, codes: kernel(isa, around, _mapping.gray(rows), codes),
+            source.items,
+            targets,
+            margin=radius,
+            threads=threads,
+        )
+    return result
+
+
+def map_codes(
+    codes: npt.NDArray[Any], table: str | Table | U8, *, out: Any = None
+) -> npt.NDArray[np.uint8]:
+    """Look codes up in a table of colours.
+
+    Parameters
+    ----------
+    codes : uint8 or uint16 array, any shape
+        As `lbp_codes` gives them.
+    table : str, path, Table or uint8 array (2**P, 3)
+        A published table ("lbp", "cyclic_lbp", or a `Table` of the same values) gives code 255
+        the colour of code 254, as the released pictures have it; ``table.values`` keeps its own
+        last row. An array is used as it is.
+    out : uint8 array, shape ``codes.shape + (3,)``, optional
+        Where to put the result; it must not overlap `codes`.
+
+    Returns
+    -------
+    uint8 array, shape ``codes.shape + (3,)``
+
+    Raises
+    ------
+    TypeError, ValueError
+        When an argument is not as described, or a code has no row in the table.
+
+    Examples
+    --------
+    >>> map_codes(np.array([[0, 255]], np.uint8), "cyclic_lbp").tolist()
+    [[[255, 172, 132], [3, 83, 121]]]
+    """
+    name = "map_codes"
+    if not isinstance(codes, np.ndarray) or codes.dtype not in (np.uint8, np.uint16):
+        got = getattr(codes, "dtype", type(codes).__name__)
+        raise TypeError(f"{name}: codes must be a uint8 or uint16 array, got {got}")
+    rows = _rows(table, name)
+    if codes.size and len(rows) < np.iinfo(codes.dtype).max + 1 and codes.max() >= len(rows):
+        raise ValueError(
+            f"{name}: code {codes.max()} has no row in a table of {len(rows)} ({name} needs one "
+            f"row a code)"
+        )
+    result = _checks.output(out, (*codes.shape, 3), np.uint8, [codes], name, packed=2)
+    if codes.size:
+        flat = codes if codes.ndim >= 2 else codes.reshape(1, -1)
+        target = result if codes.ndim >= 2 else result.reshape(1, -1, 3)
+        lookup = _kernels.lookup if codes.dtype == np.uint8 else _kernels.lookup16
+        padded = _mapping.padded(rows)
+        for index in np.ndindex(flat.shape[:-2]):
+            part = flat[index]
+            unit = part.strides[1] == part.itemsize
+            lookup(_isa.chosen(), part if unit else part.copy(), padded, target[index])
+    return result
+
+
+def mapped_lbp(
+    image: Image,
+    representation: AnyRepresentation = "cyclic_lbp",
+    *,
+    code_255: str = "released",
+    out: Any = None,
+    threads: int = 1,
+) -> Any:
+    """Turn a picture into a mapped binary pattern, what the released nets look at.
+
+    Parameters
+    ----------
+    image : uint8 array (H, W) or (H, W, 3), a batch or a list of these
+        Colour is turned to grey first (`to_gray`).
+    representation : str, path, Table or Representation, default "cyclic_lbp"
+        "lbp", "cyclic_lbp", "cyclic_lbp_5", "cyclic_lbp_10"; "rgb" returns the picture itself,
+        grey repeated three times. A table of your own, or its file, brings radius, points and
+        arithmetic with it.
+    code_255 : {"released", "own"}
+        In the two published tables, give code 255 the colour of code 254, as the authors'
+        pictures have it, or the table's own. Any other table has only its own rows.
+    out : uint8 array of the result's shape, optional
+        Where to put the result; it must not overlap the input.
+    threads : int, default 1
+        Threads to use: pictures are shared out first, then bands of rows.
+
+    Returns
+    -------
+    uint8 array (H - 2R, W - 2R, 3)
+        Dimensions 1, 2, 3 of the embedding as R, G, B.
+
+    Raises
+    ------
+    TypeError, ValueError, OSError
+        When an argument is not as described, or a picture is smaller than the neighbourhood.
+
+    Examples
+    --------
+    >>> flat = np.full((4, 4, 3), 128, np.uint8)
+    >>> mapped_lbp(flat, "cyclic_lbp").shape
+    (2, 2, 3)
+    """
+    name = "mapped_lbp"
+    threads = _checks.positive(threads, "threads", name)
+    _checks.one_of(code_255, ("released", "own"), "code_255", name)
+    chosen = resolve(representation)
+    source = _checks.pictures(image, name)
+    if chosen.table is None:
+        return _as_rgb(image, source, out)
+    result, targets = _checks.outputs(
+        out, source, _checks.interior(chosen.radius, name, 3), np.uint8, name, packed=2
+    )
+    if targets:
+        _mapping.run(
+            _mapping.mapper(chosen, code_255),
+            source.items,
+            targets,
+            margin=chosen.radius,
+            threads=threads,
+        )
+    return result
+
+
+def caffe_blob(
+    images: Image,
+    representation: AnyRepresentation,
+    *,
+    mean: Any,
+    size: int = 256,
+    crop: int = 224,
+    crops: int = 1,
+    mean_mode: str = "resize",
+    out: Any = None,
+    threads: int = 1,
+) -> npt.NDArray[np.float32]:
+    """Turn pictures into the input blob that the released nets expect.
+
+    Each picture is mapped, scaled to 0..1, stretched to `size` x `size` (bilinear, no
+    anti-aliasing, zero outside: `lbpmap.resize`), cropped, and laid out as Caffe wants it:
+    channels first and reversed (BGR; dimension 3 first), 0..255, minus the mean.
+
+    Parameters
+    ----------
+    images : uint8 array (H, W) or (H, W, 3), a batch or a list of these
+    representation : str, path, Table or Representation
+        As for `mapped_lbp`.
+    mean : float array (3, H, W) or (3,), or 0
+        To subtract, in Caffe's channel order (BGR), 0..255: what `mean.binaryproto` holds, one
+        value a channel, or an explicit 0.
+    size : int, default 256
+        Side of the stretched picture, pixels.
+    crop : int, default 224
+        Side of the crops, pixels.
+    crops : {1, 10}
+        The centre; or the four corners, the centre, and their mirror images.
+    mean_mode : {"resize", "crop"}
+        Resize a mean picture to `crop` (as pycaffe's Classifier has done since 2017), or crop it
+        at the same place as the picture (as Caffe does in training; it must be `size` x `size`).
+    out : float32 array (N * crops, 3, crop, crop), optional
+    threads : int, default 1
+        Threads to use, over pictures.
+
+    Returns
+    -------
+    float32 array (N * crops, 3, crop, crop)
+        N is 1 for one picture. The crops of a picture follow each other.
+
+    Raises
+    ------
+    TypeError, ValueError, OSError
+        When an argument is not as described; when `mean` is None; when a released representation
+        is asked for at 256 x 256.
+
+    Examples
+    --------
+    >>> flat = np.full((60, 50, 3), 128, np.uint8)
+    >>> caffe_blob(flat, "rgb", mean=(100, 110, 120))[0, :, 0, 0]
+    array([28., 18.,  8.], dtype=float32)
+    """
+    name = "caffe_blob"
+    threads = _checks.positive(threads, "threads", name)
+    spec = InputSpec.checked(mean, size, crop, crops, mean_mode)
+    if isinstance(representation, str) and representation in REPRESENTATIONS and crop == 256:
+        raise ValueError(
+            f"{name}: the released nets take 224 x 224; they accept a 256 x 256 blob too, and "
+            f"answer wrongly: use crop=224, or for a net of your own pass "
+            f"REPRESENTATIONS[{representation!r}]"
+        )
+    source = _checks.pictures(images, name)
+    result = _checks.output(
+        out, (len(source.items) * crops, 3, crop, crop), np.float32, source.items, name, packed=3
+    )
+    blobs = [result[i * crops : (i + 1) * crops] for i in range(len(source.items))]
+    chosen = resolve(representation)
+
+    def one(picture: U8, blob: npt.NDArray[np.float32]) -> None:
+        fill(mapped_lbp(picture, chosen), spec, blob)
+
+    _mapping.run(one, source.items, blobs, margin=None, threads=threads)
+    return result
+
+
+def _rows(table: Any, name: str) -> U8:
+    if isinstance(table, np.ndarray):
+        if table.dtype != np.uint8 or table.ndim != 2 or table.shape[1] != 3 or not len(table):
+            raise ValueError(
+                f"{name}: a table must be a uint8 array (2^P, 3), got {table.dtype} {table.shape}"
+            )
+        return table
+    found = table if isinstance(table, Table) else load_table(table)
+    return found.lookup("released" if found.published else "own")
+
+
+def _as_rgb(image: Image, source: _checks.Pictures, out: Any) -> Any:
+    if out is None and source.items and all(item.ndim == 3 for item in source.items):
+        return image
+    result, targets = _checks.outputs(
+        out, source, lambda size, which: (*size, 3), np.uint8, "mapped_lbp", packed=2
+    )
+    for item, target in zip(source.items, targets):
+        np.copyto(target, item if item.ndim == 3 else item[..., None])
+    return result

@@ -1,0 +1,197 @@
+/* The C core on its own, for the sanitizers: every buffer is allocated to the byte, so that a read
+ * or write past an edge is caught, and every row of the dispatch table is held against codes
+ * computed one pixel at a time.
+ *
+ *   cc -g -O1 -fsanitize=address,undefined -ffp-contract=off -Icsrc csrc/?*.c tests/c/test_core.c -lm
+ */
+#include "lbpmap.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int passed, failed;
+
+static void check(int ok, const char *what, const char *isa, int a, int b, int c) {
+    if (ok) {
+        ++passed;
+    } else {
+        ++failed;
+        fprintf(stderr, "FAILED %s (%s) %d %d %d\n", what, isa, a, b, c);
+    }
+}
+
+static uint32_t state = 1;
+static uint32_t random_bits(void) { /* Marsaglia's xorshift32 */
+    state ^= state << 13;
+    state ^= state >> 17;
+    state ^= state << 5;
+    return state;
+}
+
+/* A picture of exactly the bytes it needs: the last row has no tail. */
+typedef struct {
+    uint8_t *memory;
+    uint8_t *first; /* of row 0 */
+    ptrdiff_t stride;
+} plane;
+
+static plane new_plane(size_t row_bytes, size_t rows, size_t gap, int upside_down) {
+    plane p;
+    const size_t stride = row_bytes + gap;
+    p.memory = malloc(stride * (rows - 1) + row_bytes);
+    if (!p.memory)
+        abort();
+    p.first = upside_down ? p.memory + stride * (rows - 1) : p.memory;
+    p.stride = upside_down ? -(ptrdiff_t)stride : (ptrdiff_t)stride;
+    return p;
+}
+
+static const uint8_t *at(const plane *p, size_t y) {
+    return p->first + (ptrdiff_t)y * p->stride;
+}
+
+static unsigned slow_code(const lbpmap_neighborhood *nb, const plane *gray, size_t y, size_t x) {
+    unsigned code = 0;
+    const uint8_t centre = at(gray, y)[x];
+    for (int i = 0; i < nb->points; ++i) {
+        const lbpmap_sample *s = &nb->sample[i];
+        uint8_t p[4];
+        for (int k = 0; k < 4; ++k)
+            p[k] = at(gray, y + (size_t)s->row[k / 2])[(ptrdiff_t)x + s->col[k % 2]];
+        int bit;
+        if (s->is_pixel) {
+            bit = p[0] >= centre;
+        } else if (nb->arithmetic == LBPMAP_EXACT) {
+            long long sum = -1000000LL * centre;
+            for (int k = 0; k < 4; ++k)
+                sum += (long long)s->millionths[k] * p[k];
+            bit = sum >= -50;
+        } else {
+            double v = s->weight[0] * p[0];
+            for (int k = 1; k < 4; ++k)
+                v = v + s->weight[k] * p[k];
+            bit = v >= centre;
+        }
+        code |= (unsigned)bit << i;
+    }
+    return code;
+}
+
+static void one_picture(const lbpmap_kernels *k, const lbpmap_neighborhood *nb, size_t width,
+                        size_t height, unsigned levels) {
+    const size_t margin = 2 * (size_t)nb->radius;
+    const int flip = (int)(random_bits() & 1);
+    plane gray = new_plane(width + margin, height + margin, random_bits() % 5, flip);
+    plane codes = new_plane(width, height, random_bits() % 5, !flip);
+    plane codes16 = new_plane(2 * width, height, 2 * (random_bits() % 5), flip);
+    plane mapped = new_plane(3 * width, height, random_bits() % 5, flip);
+    plane looked = new_plane(3 * width, height, 0, !flip);
+    plane looked16 = new_plane(3 * width, height, 0, flip);
+    uint8_t *table = malloc(3u << 16);
+    if (!table)
+        abort();
+    const uint8_t base = (uint8_t)random_bits();
+    for (size_t y = 0; y < height + margin; ++y)
+        for (size_t x = 0; x < width + margin; ++x)
+            gray.first[(ptrdiff_t)y * gray.stride + (ptrdiff_t)x] =
+                (uint8_t)(base + random_bits() % levels);
+    for (size_t i = 0; i < 3u << 16; ++i)
+        table[i] = (uint8_t)random_bits();
+
+    k->codes16(nb, gray.first, gray.stride, width, height, (uint16_t *)(void *)codes16.first,
+               codes16.stride);
+    k->lookup16((const uint16_t *)(const void *)codes16.first, codes16.stride, width, height, table,
+                looked16.first, looked16.stride);
+    if (nb->points <= 8) {
+        k->codes(nb, gray.first, gray.stride, width, height, codes.first, codes.stride);
+        k->lookup(codes.first, codes.stride, width, height, table, looked.first, looked.stride);
+        k->mapped(nb, gray.first, gray.stride, width, height, table, mapped.first, mapped.stride);
+    }
+    int same = 1;
+    for (size_t y = 0; y < height; ++y)
+        for (size_t x = 0; x < width; ++x) {
+            const unsigned want = slow_code(nb, &gray, y + margin / 2, x + margin / 2);
+            uint16_t wide;
+            memcpy(&wide, at(&codes16, y) + 2 * x, 2);
+            same &= wide == want && !memcmp(at(&looked16, y) + 3 * x, table + 3 * want, 3);
+            if (nb->points <= 8)
+                same &= at(&codes, y)[x] == want &&
+                        !memcmp(at(&looked, y) + 3 * x, table + 3 * want, 3) &&
+                        !memcmp(at(&mapped, y) + 3 * x, table + 3 * want, 3);
+        }
+    check(same, "codes, lookup and mapped", k->name, nb->points, nb->radius, (int)width);
+    free(gray.memory);
+    free(codes.memory);
+    free(codes16.memory);
+    free(mapped.memory);
+    free(looked.memory);
+    free(looked16.memory);
+    free(table);
+}
+
+static void grays(const lbpmap_kernels *k, size_t width) {
+    const size_t height = 3;
+    plane rgb = new_plane(3 * width, height, 2, 1);
+    plane gray = new_plane(width, height, 1, 0);
+    for (size_t y = 0; y < height; ++y)
+        for (size_t x = 0; x < 3 * width; ++x)
+            rgb.first[(ptrdiff_t)y * rgb.stride + (ptrdiff_t)x] = (uint8_t)random_bits();
+    k->gray(rgb.first, rgb.stride, width, height, gray.first, gray.stride);
+    int same = 1;
+    for (size_t y = 0; y < height; ++y)
+        for (size_t x = 0; x < width; ++x) {
+            const uint8_t *p = at(&rgb, y) + 3 * x;
+            const double luma =
+                0.298936021293775 * p[0] + 0.587043074451121 * p[1] + 0.114020904255103 * p[2];
+            same &= at(&gray, y)[x] == (int)(luma + 0.5);
+        }
+    check(same, "gray", k->name, (int)width, 0, 0);
+    free(rgb.memory);
+    free(gray.memory);
+}
+
+static void refusals(void) {
+    lbpmap_neighborhood nb;
+    check(lbpmap_neighborhood_init(&nb, LBPMAP_CIRCULAR, 0, 1, LBPMAP_EXACT) == -1, "P 0", "", 0, 0, 0);
+    check(lbpmap_neighborhood_init(&nb, LBPMAP_CIRCULAR, 17, 1, LBPMAP_EXACT) == -1, "P 17", "", 0, 0, 0);
+    check(lbpmap_neighborhood_init(&nb, LBPMAP_CIRCULAR, 8, 0, LBPMAP_EXACT) == -1, "R 0", "", 0, 0, 0);
+    check(lbpmap_neighborhood_init(&nb, LBPMAP_CIRCULAR, 8, LBPMAP_MAX_RADIUS + 1, LBPMAP_EXACT) == -1,
+          "R too large", "", 0, 0, 0);
+    check(lbpmap_neighborhood_init(&nb, LBPMAP_SQUARE, 4, 1, LBPMAP_EXACT) == -1, "square", "", 0, 0, 0);
+    check(lbpmap_neighborhood_init(&nb, LBPMAP_CIRCULAR, 8, LBPMAP_MAX_RADIUS, LBPMAP_EXACT) == 0,
+          "largest R", "", 0, 0, 0);
+}
+
+int main(void) {
+    static const int widths[] = {1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 255, 256, 257, 300};
+    static const int radii[] = {1, 2, 3, 5, 10};
+    static const int points[] = {1, 4, 8, 12, 16};
+    const size_t n_widths = sizeof widths / sizeof widths[0];
+    const lbpmap_kernels *k;
+    for (size_t row = 0; (k = lbpmap_kernels_at(row)) != NULL; ++row) {
+        if (!k->supported()) {
+            printf("not on this machine: %s\n", k->name);
+            continue;
+        }
+        for (size_t w = 0; w < n_widths; ++w) {
+            grays(k, (size_t)widths[w]);
+            for (size_t r = 0; r < sizeof radii / sizeof radii[0]; ++r)
+                for (size_t p = 0; p < sizeof points / sizeof points[0]; ++p)
+                    for (int arithmetic = 0; arithmetic < 2; ++arithmetic)
+                        for (int square = 0; square < (points[p] == 8 ? 2 : 1); ++square) {
+                            lbpmap_neighborhood nb;
+                            check(lbpmap_neighborhood_init(&nb, (lbpmap_layout)square, points[p],
+                                                           radii[r],
+                                                           (lbpmap_arithmetic)arithmetic) == 0,
+                                  "init", k->name, points[p], radii[r], square);
+                            one_picture(k, &nb, (size_t)widths[w], 1 + random_bits() % 3,
+                                        random_bits() & 1 ? 4 : 256);
+                        }
+        }
+    }
+    check(lbpmap_kernels_at((size_t)-1) == NULL, "past the table", "", 0, 0, 0);
+    refusals();
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed != 0;
+}

@@ -1,0 +1,172 @@
+"""The C core against its readable twin, on every instruction set that is here."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import lbpmap
+from lbpmap import _kernels, _reference
+
+ISAS = lbpmap.build_info()["available"]
+ARITHMETICS = ["exact", "released"]
+RADII = [1, 5, 10]
+# Around the edges of vector registers and of the serial kernel's chunks.
+WIDTHS = [1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 255, 256, 257, 300]
+
+
+@pytest.fixture(params=ISAS)
+def isa(request):
+    with lbpmap.use_isa(request.param):
+        yield request.param
+
+
+def expected(gray, radius, arithmetic, points=8, neighborhood="circular"):
+    samples = (
+        _reference.circle(points, radius)
+        if neighborhood == "circular"
+        else _reference.square(radius)
+    )
+    return _reference.lbp_codes(gray, samples, radius, arithmetic)
+
+
+def pictures(radius, width=70, height=9):
+    """Pictures of every character, so large that the result is `height` x `width`."""
+    shape = (height + 2 * radius, width + 2 * radius)
+    rng = np.random.default_rng(radius)
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    yield "random", rng.integers(0, 256, shape, np.uint8)
+    yield "two-level", rng.choice(np.array([17, 201], np.uint8), shape)
+    yield "close", rng.integers(100, 104, shape, np.uint8)
+    for step in (1, 2, 5):
+        yield f"ramp {step}", ((step * x) % 256).astype(np.uint8)
+        yield f"steep ramp {step}", ((step * y + 3 * x) % 256).astype(np.uint8)
+    yield (
+        "blocks",
+        np.kron(rng.integers(0, 256, (9, 13)), np.ones((8, 8)))[: shape[0], : shape[1]].astype(
+            np.uint8
+        )[: shape[0], : shape[1]],
+    )
+
+
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
+@pytest.mark.parametrize("radius", [*RADII, 2, 3, 7])
+def test_codes_equal_the_reference(isa, radius, arithmetic):
+    for name, gray in pictures(radius):
+        got = lbpmap.lbp_codes(gray, radius, arithmetic=arithmetic)
+        assert got.dtype == np.uint8
+        np.testing.assert_array_equal(got, expected(gray, radius, arithmetic), err_msg=name)
+
+
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
+@pytest.mark.parametrize("radius", RADII)
+def test_flat_pictures_of_all_levels(isa, radius, arithmetic):
+    side = 2 * radius + 1
+    flat = [np.full((side, side), level, np.uint8) for level in range(256)]
+    codes = [int(code[0, 0]) for code in lbpmap.lbp_codes(flat, radius, arithmetic=arithmetic)]
+    assert codes == [int(expected(picture, radius, arithmetic)[0, 0]) for picture in flat]
+    not_all_ones = {"exact": 0, "released": {1: 62, 5: 25, 10: 90}[radius]}[arithmetic]
+    assert sum(code != 255 for code in codes) == not_all_ones
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
+def test_every_width(isa, width, arithmetic):
+    for radius in RADII:
+        rng = np.random.default_rng(width)
+        gray = rng.integers(90, 110, (2 * radius + 3, 2 * radius + width), np.uint8)
+        want = expected(gray, radius, arithmetic)
+        np.testing.assert_array_equal(lbpmap.lbp_codes(gray, radius, arithmetic=arithmetic), want)
+
+
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
+@pytest.mark.parametrize("points", [1, 4, 7, 8, 9, 12, 16])
+def test_other_numbers_of_points(isa, points, arithmetic):
+    for radius in (1, 2, 5):
+        for name, gray in pictures(radius, 20, 5):
+            got = lbpmap.lbp_codes(gray, radius, points=points, arithmetic=arithmetic)
+            assert got.dtype == (np.uint8 if points <= 8 else np.uint16)
+            want = expected(gray, radius, arithmetic, points)
+            np.testing.assert_array_equal(got, want, err_msg=name)
+
+
+@pytest.mark.parametrize("radius", RADII)
+def test_the_square_grid(isa, radius):
+    for name, gray in pictures(radius):
+        got = lbpmap.lbp_codes(gray, radius, neighborhood="square")
+        want = expected(gray, radius, "exact", neighborhood="square")
+        np.testing.assert_array_equal(got, want, err_msg=name)
+
+
+@pytest.mark.parametrize("name", ["lbp", "cyclic_lbp", "cyclic_lbp_5", "cyclic_lbp_10"])
+def test_fused_mapping_is_codes_then_lookup(isa, name):
+    chosen = lbpmap.REPRESENTATIONS[name]
+    for code_255 in ("released", "own"):
+        rows = chosen.table.lookup(code_255)
+        for kind, gray in pictures(chosen.radius):
+            codes = expected(gray, chosen.radius, "released")
+            got = lbpmap.mapped_lbp(gray, name, code_255=code_255)
+            np.testing.assert_array_equal(got, _reference.map_codes(codes, rows), err_msg=kind)
+
+
+def test_lookup_of_both_code_widths(isa):
+    rng = np.random.default_rng(0)
+    for dtype, rows in ((np.uint8, 256), (np.uint16, 65536)):
+        table = rng.integers(0, 256, (rows, 3), np.uint8)
+        for width in WIDTHS:
+            codes = rng.integers(0, rows, (3, width)).astype(dtype)
+            got = lbpmap.map_codes(codes, table)
+            np.testing.assert_array_equal(got, _reference.map_codes(codes, table))
+
+
+def test_gray_of_all_colours(isa):
+    plane = np.stack(np.meshgrid(np.arange(256), np.arange(256), indexing="ij"), -1)
+    for red in range(256):
+        rgb = np.empty((256, 256, 3), np.uint8)
+        rgb[..., 0] = red
+        rgb[..., 1:] = plane
+        np.testing.assert_array_equal(lbpmap.to_gray(rgb), _reference.to_gray(rgb))
+
+
+def test_samples_are_where_lbp_m_puts_them():
+    for points in range(1, 17):
+        for radius in (*range(1, 21), 100, 1000):
+            got = _kernels.Neighborhood(False, points, radius, True).samples()
+            for sample, want in zip(got, _reference.circle(points, radius)):
+                rows, cols, is_pixel, millionths, weights = sample
+                assert (rows, cols, is_pixel, weights) == want
+                assert is_pixel or sum(millionths) == 1_000_000
+
+
+def test_weights_of_the_released_radii_to_the_last_bit():
+    """A maths library whose sine differs in the last place would move the released ties."""
+    first = {
+        1: ["0x1.a827999fcef33p-3", "0x1.ffffffffffffep-2", "0x1.5f619980c433ap-4"],
+        5: ["0x1.fd6a00d94b3d7p-3", "0x1.25adffa2dfc0cp-2", "0x1.b9cfff07aa029p-3"],
+        10: ["0x1.0e68074684ebap-4", "0x1.4aff935a6105cp-8", "0x1.b9cfff07aa029p-1"],
+    }
+    for radius, weights in first.items():
+        north_east = _kernels.Neighborhood(False, 8, radius, True).samples()[1]
+        assert [w.hex() for w in north_east[4][:3]] == weights
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_any_picture_view_and_radius(data):
+    radius = data.draw(st.integers(1, 12), "radius")
+    height = data.draw(st.integers(1, 6), "height")
+    width = data.draw(st.integers(1, 200), "width")
+    arithmetic = data.draw(st.sampled_from(ARITHMETICS), "arithmetic")
+    low = data.draw(st.integers(0, 250), "low")
+    spread = data.draw(st.integers(1, 256 - low), "spread")
+    flips = data.draw(st.tuples(*[st.sampled_from([1, -1, 2, -3])] * 2), "steps")
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1), "seed"))
+    shape = [abs(step) * (n + 2 * radius) for step, n in zip(flips, (height, width))]
+    gray = rng.integers(low, low + spread, shape, np.uint8)[:: flips[0], :: flips[1]]
+    want = expected(np.ascontiguousarray(gray), radius, arithmetic)
+    for name in ISAS:
+        with lbpmap.use_isa(name):
+            got = lbpmap.lbp_codes(gray, radius, arithmetic=arithmetic)
+            np.testing.assert_array_equal(got, want)
