@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shlex
 import stat
 import threading
@@ -20,6 +19,8 @@ from typing import TYPE_CHECKING, BinaryIO, Union
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+
+from lbpmap._atomic import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -100,7 +101,8 @@ def read(path: PathLike) -> NDArray[np.uint8]:
             raise _too_large(name, _one_line(error)) from error
         except Exception as error:  # a damaged file makes decoders raise anything
             raise ValueError(
-                f"{name}: damaged or cut short ({_one_line(error)}); expected a whole {_READABLE}"
+                f"{name}: damaged or cut short ({_one_line(error)}); expected a whole {_READABLE}: "
+                "fetch or save it again"
             ) from error
 
 
@@ -139,15 +141,11 @@ def write_png(path: PathLike, array: NDArray[np.uint8]) -> None:
         raise FileNotFoundError(f"{name}: its folder does not exist; create the folder first")
     if target.is_dir():
         raise IsADirectoryError(f"{name}: a folder; expected the name of a PNG file to write")
-    temporary = target.parent / f".lbpmap-{secrets.token_hex(8)}.part"
     try:
-        with open(temporary, "xb") as file:
-            Image.fromarray(np.ascontiguousarray(array)).save(file, format="PNG")
-        os.replace(temporary, target)
+        with atomic_write(target) as file:
+            Image.fromarray(array).save(file, format="PNG")
     except OSError as error:
         raise OSError(f"{name}: not written ({error.strerror or _one_line(error)})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def find(inputs: PathLike | Iterable[PathLike]) -> list[tuple[Path, Path]]:

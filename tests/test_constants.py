@@ -92,7 +92,7 @@ def _exact(radius: int, a: np.ndarray, d: np.ndarray) -> np.ndarray:
 def _surd(
     radius: int, a: np.ndarray, s: np.ndarray, d: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the integers X, Y: the sample minus the centre is (X + Y sqrt(2)) / REAL[radius][0]."""
+    """Return integers X, Y: sample minus centre is (X + Y sqrt(2)) / REAL[radius][0]."""
     _, near, mid, far = REAL[radius]
     return tuple(n * a + m * s + f * d for n, m, f in zip(near, mid, far))  # type: ignore[return-value]
 
@@ -160,7 +160,10 @@ def test_real_weights(radius: int, sample: int) -> None:
     expected = [(u + v * 2**0.5) / scale for u, v in surds]
     near, mid, _, far = (_weights(radius, sample)[k] for k in ROLES[sample])
     first = 1 if radius == 1 else 0
-    np.testing.assert_allclose([near, mid, far][first:], expected[first:], atol=1e-13)
+    error = np.abs(np.subtract([near, mid, far], expected))[first:].max()
+    # Four products and sums of bytes: "released" is off by less than this, and the least distance
+    # that is no tie is a million times it. So it is the sign of the real value, ties apart.
+    assert 255 * (4 * error + 8 * np.finfo(float).eps) < 1e-11
 
 
 def test_where_the_fourth_weight_differs_from_its_rounded_twin() -> None:
@@ -194,7 +197,7 @@ def test_where_the_threshold_itself_occurs(
 
 
 def test_radius_1_in_16_bits_has_one_constant() -> None:
-    a, d, least, largest = _plane(1)
+    _, d, least, largest = _plane(1)
     assert np.abs(d).max() + 510 < 2**15
     # Here the roles of s and d are exchanged: the rules are written as the least d for each s.
     s = np.arange(-510, 511)
@@ -324,7 +327,7 @@ def test_grey_in_integers_is_the_rounded_sum_for_every_colour() -> None:
         # The three factors sum to 2**22, so that grey is green plus a function of two differences.
         r, b = red - green, blue - green
         assert np.array_equal(green + ((1253830 * r + 478239 * b + 2**21) >> 22), grey)
-        # And that function fits 16 bits: every product and sum below is under 2**15.
+        # And that function fits 16 bits.
         low = _mulhi(69 * r - 106 * b, 32076) >> 6
         assert np.array_equal(green + ((76 * r + 30 * b + 128 + low) >> 8), grey)
     assert distance == pytest.approx(4.5647e-6, rel=1e-4)

@@ -1,0 +1,75 @@
+"""The command ``lbpmap``: it only parses and prints; one file a command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from lbpmap._version import __version__
+from lbpmap.cli import demo, info, map, predict
+
+ALL_GOOD, SOME_FAILED, USAGE = 0, 1, 2
+
+_COMMANDS = {"map": map, "predict": predict, "info": info, "demo": demo}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Its arguments, without the program's name; by default those of this process.
+
+    Returns
+    -------
+    int
+        0 all good, 1 some inputs failed (each is named on the error stream), 2 usage.
+    """
+    args = _parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except BrokenPipeError:
+        # The reader, such as `head`, has had enough; Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SOME_FAILED
+    except KeyboardInterrupt:
+        print("lbpmap: interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
+        if args.verbose:
+            traceback.print_exc()
+        print(f"lbpmap {args.command}: {_one_line(error)}", file=sys.stderr)
+        return USAGE
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lbpmap",
+        description="Mapped binary patterns of face pictures, and the nets that read them.",
+        epilog="'lbpmap COMMAND --help' shows examples. Exit codes: 0 all good, 1 some inputs "
+        "failed (each is named), 2 usage.",
+    )
+    parser.add_argument("--version", action="version", version=f"lbpmap {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, module in _COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=module.HELP,
+            description=module.HELP[0].upper() + module.HELP[1:] + ".",
+            epilog=module.EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(command)
+        command.add_argument("-v", "--verbose", action="store_true", help="tracebacks of errors")
+        command.set_defaults(run=module.run)
+    return parser

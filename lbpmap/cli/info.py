@@ -1,0 +1,63 @@
+"""``lbpmap info``: what this installation is, and which nets it finds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+
+import numpy as np
+
+from lbpmap.transform import build_info
+
+HELP = "say what this installation is, and which nets it finds"
+
+EXAMPLES = """examples:
+  lbpmap info
+  lbpmap info --json
+  lbpmap info --models ~/emotion_nets
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--models", metavar="DIR", help="look for nets here first")
+    parser.add_argument("--json", action="store_true", help="as one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what there is."""
+    from lbpmap.emotion import registry
+
+    facts = {
+        **build_info(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "machine": f"{platform.system()} {platform.machine()}",
+        "models": [str(folder) for folder in registry.search_path(args.models)],
+        "nets": {
+            name: {
+                "representation": files.representation,
+                "weights": files.weights and str(files.weights),
+                "mean": files.mean and str(files.mean),
+            }
+            for name, files in registry.find_nets(args.models).items()
+        },
+    }
+    print(json.dumps(facts, indent=2) if args.json else _text(facts))
+    return 0
+
+
+def _text(facts: dict[str, object]) -> str:
+    lines = []
+    for key, value in facts.items():
+        if isinstance(value, list):
+            lines.append(f"{key:<10} " + ("\n" + " " * 11).join(value))
+        elif isinstance(value, dict):
+            lines.append(f"{key}")
+            for name, files in value.items():
+                has = files["weights"] or "no weights"
+                lines.append(f"  {name:<22} {has}{'' if files['mean'] else ', no mean'}")
+        else:
+            lines.append(f"{key:<10} {value}")
+    return "\n".join(lines)

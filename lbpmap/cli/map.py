@@ -1,0 +1,91 @@
+"""``lbpmap map``: pictures to mapped pictures."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from lbpmap import pictures
+from lbpmap.cli import inputs
+from lbpmap.representations import MAPPED, Representation, resolve
+from lbpmap.transform import mapped_lbp, to_gray
+
+HELP = "turn pictures into mapped binary patterns, as PNG files"
+
+EXAMPLES = """examples:
+  lbpmap map face.jpg -o mapped                    mapped/face_cyclic_lbp.png
+  lbpmap map faces/ -o mapped -r all               the four of the paper, for every picture below
+  lbpmap map faces/ -o mapped -r lbp -r cyclic_lbp_5
+  lbpmap map face.jpg -o mapped -r my.table        a table of your own
+"""
+
+Job = tuple[Path, list[tuple[Representation, Path]]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("inputs", metavar="INPUT", nargs="+", help="pictures and folders of them")
+    parser.add_argument("-o", "--output", metavar="OUT", required=True, type=Path, help="folder")
+    parser.add_argument(
+        "-r",
+        "--representation",
+        metavar="REPRESENTATION",
+        action="append",
+        help=f"{', '.join(MAPPED)}, all of these with 'all', or a table file; may be repeated "
+        "(default cyclic_lbp)",
+    )
+    parser.add_argument(
+        "--code-255",
+        choices=("released", "own"),
+        default="released",
+        help="colour of code 255: that of 254, as in the released pictures, or the table's own",
+    )
+    parser.add_argument("--threads", type=int, default=1, help="threads a picture (default 1)")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Map every input; 1 when some failed."""
+    named = args.representation or ["cyclic_lbp"]
+    names = [name for given in named for name in (MAPPED if given == "all" else (given,))]
+    chosen = [resolve(name) for name in dict.fromkeys(names)]
+    jobs = _plan(args.inputs, args.output, chosen)
+
+    def work(job: Job) -> None:
+        path, targets = job
+        picture = to_gray(pictures.read(path))
+        mapped: list[tuple[Path, npt.NDArray[np.uint8]]] = [
+            (target, mapped_lbp(picture, how, code_255=args.code_255, threads=args.threads))
+            for how, target in targets
+        ]
+        for target, pixels in mapped:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            pictures.write_png(target, pixels)
+
+    return inputs.each(jobs, work, lambda job: job[0], quiet=args.quiet, verbose=args.verbose)
+
+
+def _plan(given: list[str], output: Path, chosen: list[Representation]) -> list[Job]:
+    """Say what is written where, before anything is; two inputs for one output are an error."""
+    jobs: list[Job] = []
+    found = list(dict.fromkeys(pictures.find(given)))
+    sources = {path.resolve() for path, _ in found}
+    writers: dict[Path, Path] = {}
+    for path, relative in found:
+        targets = []
+        for how in chosen:
+            target = output / relative.parent / f"{relative.stem}_{how.name}.png"
+            if target in writers:
+                raise ValueError(
+                    f"{path}: would be written to {target}, and so would {writers[target]}: rename "
+                    f"one, or map them into different folders"
+                )
+            if target.resolve() in sources:
+                raise ValueError(f"{target}: is an input and an output: choose another folder")
+            writers[target] = path
+            targets.append((how, target))
+        jobs.append((path, targets))
+    return jobs

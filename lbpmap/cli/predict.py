@@ -1,0 +1,111 @@
+"""``lbpmap predict``: faces to probabilities of apparent expressions."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from lbpmap import pictures
+from lbpmap.cli import inputs
+
+if TYPE_CHECKING:
+    from lbpmap.emotion.ensemble import Prediction
+    from lbpmap.emotion.registry import NetFiles
+
+HELP = "name the apparent expression of cropped faces, with the released nets"
+
+EXAMPLES = """examples:
+  lbpmap predict face.jpg --models ~/emotion_nets      every net found there, averaged
+  lbpmap predict faces/ --net VGG_S_rgb --crops 10     one net, ten crops a face
+  lbpmap predict faces/ --json > faces.jsonl           one JSON object a face
+
+The input is a cropped, upright face. DIR holds one folder a net, named as the authors named it
+(VGG_S_rgb, ...), with its weights and mean. The labels name apparent expressions, not feelings.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("inputs", metavar="INPUT", nargs="+", help="pictures and folders of them")
+    parser.add_argument(
+        "--models",
+        metavar="DIR",
+        help="look for nets here first, then in LBPMAP_MODELS and the user's data folder",
+    )
+    parser.add_argument(
+        "--net",
+        metavar="NAME",
+        action="append",
+        help="a net to run; may be repeated (default: all whose weights are found)",
+    )
+    parser.add_argument(
+        "--crops", type=int, choices=(1, 10), default=1, help="crops a face (default 1)"
+    )
+    parser.add_argument(
+        "--mean-mode",
+        choices=("resize", "crop"),
+        default="resize",
+        help="how the 256 x 256 mean meets a 224 x 224 crop (default resize)",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a face")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print a line for every face; 1 when some failed."""
+    from lbpmap.emotion import ensemble, registry
+
+    found = pictures.find(args.inputs)
+    nets = [
+        ensemble.load_net(files) for files in _choose(registry.find_nets(args.models), args.net)
+    ]
+
+    def work(item: tuple[Path, Path]) -> None:
+        prediction = ensemble.predict(
+            nets, pictures.read(item[0]), crops=args.crops, mean_mode=args.mean_mode
+        )
+        tqdm.write((_json if args.json else _line)(item[0], prediction))
+
+    return inputs.each(found, work, lambda item: item[0], quiet=args.quiet, verbose=args.verbose)
+
+
+def _choose(nets: dict[str, NetFiles], names: list[str] | None) -> list[NetFiles]:
+    from lbpmap.emotion.registry import require_weights
+
+    for name in names or []:
+        if name not in nets:
+            raise ValueError(f"no net {name!r}; known ones are {', '.join(nets)}")
+    chosen = [nets[name] for name in dict.fromkeys(names or [])]
+    if not names:
+        chosen = [files for files in nets.values() if files.weights is not None]
+    if not chosen:
+        require_weights(next(iter(nets.values())))
+    return chosen
+
+
+def _line(path: Path, prediction: Prediction) -> str:
+    shares = "  ".join(
+        f"{label} {p:.3f}" for label, p in zip(prediction.labels, prediction.probabilities)
+    )
+    return f"{path}\t{prediction.label}\t{shares}"
+
+
+def _json(path: Path, prediction: Prediction) -> str:
+    def named(probabilities: object) -> dict[str, float]:
+        return {
+            label: round(float(p), 7)
+            for label, p in zip(prediction.labels, probabilities)  # type: ignore[call-overload]
+        }
+
+    return json.dumps(
+        {
+            "path": str(path),
+            "label": prediction.label,
+            "probabilities": named(prediction.probabilities),
+            "nets": {name: named(p) for name, p in prediction.by_net.items()},
+        }
+    )
