@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 _U8 = npt.NDArray[np.uint8]
 _U16 = npt.NDArray[np.uint16]
-_Sample = tuple[
+Sample = tuple[
     tuple[int, int],
     tuple[int, int],
     bool,
@@ -20,7 +20,7 @@ class Neighborhood:
     points: int
     radius: int
     def __init__(self, square: bool, points: int, radius: int, released: bool) -> None: ...
-    def samples(self) -> list[_Sample]: ...
+    def samples(self) -> list[Sample]: ...
 
 def gray(isa: int, rgb: _U8, out: _U8) -> None: ...
 def codes(isa: int, nb: Neighborhood, gray: _U8, out: _U8) -> None: ...

@@ -60,11 +60,12 @@ def resize_image(image: npt.NDArray[Any], size: tuple[int, int], order: int = 1)
     unit = ((image - low) / (high - low)).astype(np.float64)
     along = _nearest if order == 0 else _bilinear
     resized = along(along(unit, rows).swapaxes(0, 1), cols).swapaxes(0, 1)
-    return (resized * (high - low) + low).astype(np.float32)
+    restored: F64 = resized * (high - low) + low
+    return restored.astype(np.float32)
 
 
 def _coordinates(length: int, new: int) -> F64:
-    return (np.arange(new) + 0.5) * (length / new) - 0.5
+    return (np.arange(new, dtype=np.float64) + 0.5) * (length / new) - 0.5
 
 
 def _bilinear(image: F64, new: int) -> F64:

@@ -1,0 +1,1 @@
+"""Where pycaffe keeps `caffe_pb2`."""
