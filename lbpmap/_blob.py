@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from lbpmap import _checks
+from lbpmap._arrays import F32, U8
 from lbpmap.resize import resize_image
-
-F32 = npt.NDArray[np.float32]
 
 _UNIT = (np.arange(256) / 255).astype(np.float32)
 
@@ -89,7 +87,7 @@ def windows(size: int, crop: int, crops: int) -> list[tuple[int, int]]:
     return [(0, 0), (0, last), (last, 0), (last, last), (middle, middle)]
 
 
-def fill(mapped: npt.NDArray[np.uint8], spec: InputSpec, blob: F32) -> None:
+def fill(mapped: U8, spec: InputSpec, blob: F32) -> None:
     """Write the crops of one picture (H, W, 3) to `blob` (crops, 3, crop, crop)."""
     stretched = resize_image(_UNIT[mapped], (spec.size, spec.size))
     planes = stretched.transpose(2, 0, 1)[::-1] * np.float32(255) - spec.before

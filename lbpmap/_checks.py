@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Union
 
 import numpy as np
-import numpy.typing as npt
 
-U8 = npt.NDArray[np.uint8]
+from lbpmap._arrays import U8, Array
+
 Image = Union[U8, Sequence[U8]]
 Shape = tuple[int, ...]
 
@@ -101,11 +101,11 @@ def output(
     out: Any,
     shape: Shape,
     dtype: type,
-    inputs: Sequence[npt.NDArray[Any]],
+    inputs: Sequence[Array],
     function: str,
     *,
     packed: int = 1,
-) -> npt.NDArray[Any]:
+) -> Array:
     """Allocate an output, or check the one given: its last `packed` axes without gaps."""
     if out is None:
         return np.empty(shape, dtype)
@@ -135,7 +135,7 @@ def outputs(
     function: str,
     *,
     packed: int = 1,
-) -> tuple[Any, list[npt.NDArray[Any]]]:
+) -> tuple[Any, list[Array]]:
     """Give the result of a call, shaped like its input, and a view of it for each picture.
 
     `shape` turns a picture's size, and how to call that picture, into the shape of its output.

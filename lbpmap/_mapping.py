@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from lbpmap import _isa, _kernels
-from lbpmap._checks import U8
+from lbpmap._arrays import U8, Array
 from lbpmap.representations import Representation
 
-Kernel = Callable[[U8, npt.NDArray[Any]], None]
+Kernel = Callable[[U8, Array], None]
 
 
 def run(
     kernel: Kernel,
     sources: list[U8],
-    targets: list[npt.NDArray[Any]],
+    targets: list[Array],
     *,
     margin: int | None,
     threads: int,

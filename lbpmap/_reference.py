@@ -10,9 +10,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-U8 = npt.NDArray[np.uint8]
+from lbpmap._arrays import U8, U16
 
 
 class Sample(NamedTuple):
@@ -65,9 +64,7 @@ def square(radius: int) -> list[Sample]:
     ]
 
 
-def lbp_codes(
-    gray: U8, samples: list[Sample], radius: int, arithmetic: str
-) -> npt.NDArray[np.uint16]:
+def lbp_codes(gray: U8, samples: list[Sample], radius: int, arithmetic: str) -> U16:
     """Code the interior of `gray` (H, W): bit i is 1 where sample i >= centre.
 
     "released" is lbp.m 0.3.2: the sum in double, left to right. "exact" is lbp.m 0.3.3: weights
@@ -100,6 +97,6 @@ def lbp_codes(
     return codes
 
 
-def map_codes(codes: npt.NDArray[np.uint16], table: U8) -> U8:
+def map_codes(codes: U16, table: U8) -> U8:
     """Look every code up in `table` (2^P, 3)."""
     return table[codes]

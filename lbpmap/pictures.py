@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, BinaryIO, Union
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from lbpmap._arrays import U8
 from lbpmap._atomic import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from numpy.typing import NDArray
 
 __all__ = ["MAX_PIXELS", "SUFFIXES", "find", "read", "write_png"]
 
@@ -49,7 +49,7 @@ _ORIENTATION = 0x0112  # an EXIF tag
 _quiet_lock = threading.Lock()
 
 
-def read(path: PathLike) -> NDArray[np.uint8]:
+def read(path: PathLike) -> U8:
     """Read one still picture as 8-bit RGB.
 
     The pixels are Pillow's, without colour management. The EXIF orientation is applied, grey is
@@ -106,7 +106,7 @@ def read(path: PathLike) -> NDArray[np.uint8]:
             ) from error
 
 
-def write_png(path: PathLike, array: NDArray[np.uint8]) -> None:
+def write_png(path: PathLike, array: U8) -> None:
     """Write a picture as PNG, whole or not at all.
 
     The file is written beside `path` under a temporary name and then renamed over it, so that no
@@ -303,7 +303,7 @@ def _is_deep(image: Image.Image) -> bool:
     return False
 
 
-def _decode(image: Image.Image) -> NDArray[np.uint8]:
+def _decode(image: Image.Image) -> U8:
     # Only TIFF goes on to read metadata, and to warn of it, while it decodes.
     with _quiet() if image.format == "TIFF" else nullcontext():
         image.load()
@@ -327,7 +327,7 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+def _turned(pixels: U8, orientation: int) -> U8:
     """Undo an EXIF orientation: 5 to 8 swap the axes, then rows and columns are reversed."""
     if orientation >= 5:
         pixels = pixels.transpose(1, 0, 2)

@@ -7,16 +7,12 @@ Today's scikit-image smooths when it shrinks, and its values are up to 0.21 of t
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
-F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
+from lbpmap._arrays import F32, F64, Array
 
 
-def resize_image(image: npt.NDArray[Any], size: tuple[int, int], order: int = 1) -> F32:
+def resize_image(image: Array, size: tuple[int, int], order: int = 1) -> F32:
     """Stretch a picture as `caffe.io.resize_image` does.
 
     Values are brought to 0..1 by the picture's own minimum and maximum and back afterwards, so that

@@ -14,11 +14,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from lbpmap import _checks, _isa, _kernels, _mapping
+from lbpmap._arrays import F32, U8, Array
 from lbpmap._blob import InputSpec, fill
-from lbpmap._checks import U8, Image
+from lbpmap._checks import Image
 from lbpmap._isa import build_info, use_isa
 from lbpmap.representations import (
     REPRESENTATIONS,
@@ -162,9 +162,7 @@ def lbp_codes(
     return result
 
 
-def map_codes(
-    codes: npt.NDArray[Any], table: str | Table | U8, *, out: Any = None
-) -> npt.NDArray[np.uint8]:
+def map_codes(codes: Array, table: str | Table | U8, *, out: Any = None) -> U8:
     """Look codes up in a table of colours.
 
     Parameters
@@ -289,7 +287,7 @@ def caffe_blob(
     mean_mode: str = "resize",
     out: Any = None,
     threads: int = 1,
-) -> npt.NDArray[np.float32]:
+) -> F32:
     """Turn pictures into the input blob that the released nets expect.
 
     Each picture is mapped, scaled to 0..1, stretched to `size` x `size` (bilinear, no
@@ -350,7 +348,7 @@ def caffe_blob(
     blobs = [result[i * crops : (i + 1) * crops] for i in range(len(source.items))]
     chosen = resolve(representation)
 
-    def one(picture: U8, blob: npt.NDArray[np.float32]) -> None:
+    def one(picture: U8, blob: F32) -> None:
         fill(mapped_lbp(picture, chosen), spec, blob)
 
     _mapping.run(one, source.items, blobs, margin=None, threads=threads)

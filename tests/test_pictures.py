@@ -210,7 +210,7 @@ def test_of_a_multi_picture_jpeg_the_first_is_read(tmp_path: Path) -> None:
 def test_several_frames_or_pages_are_refused(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"moving{suffix}"
     frames = [Image.fromarray(np.full((8, 8, 3), 60 * k, np.uint8)) for k in range(3)]
-    frames[0].save(path, save_all=True, append_images=frames[1:])
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=40)
     message = _refusal(path)
     assert "several frames or pages" in message
     assert f"convert '{path}[0]' out.png" in message

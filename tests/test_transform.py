@@ -141,7 +141,9 @@ def test_map_codes_takes_any_shape():
     flipped = RNG.integers(0, 256, (6, 8), np.uint8)[:, ::-2]
     np.testing.assert_array_equal(map_codes(flipped, table), table[flipped])
     few = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
-    np.testing.assert_array_equal(map_codes(np.array([[0, 1]], np.uint8), few), few[[[0, 1]]])
+    np.testing.assert_array_equal(
+        map_codes(np.array([[0, 1]], np.uint8), few), few[np.array([[0, 1]])]
+    )
 
 
 def overlapping():

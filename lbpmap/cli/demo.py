@@ -17,7 +17,7 @@ from lbpmap.representations import MAPPED
 from lbpmap.transform import lbp_codes, mapped_lbp, to_gray
 
 if TYPE_CHECKING:
-    from lbpmap._checks import U8
+    from lbpmap._arrays import U8
     from lbpmap.emotion.registry import NetFiles
 
 HELP = "show the whole way on one face: codes, mapped pictures, a net"

@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from lbpmap import pictures
+from lbpmap._arrays import U8
 from lbpmap.cli import inputs
 from lbpmap.representations import MAPPED, Representation, resolve
 from lbpmap.transform import mapped_lbp, to_gray
@@ -57,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     def work(job: Job) -> None:
         path, targets = job
         picture = to_gray(pictures.read(path))
-        mapped: list[tuple[Path, npt.NDArray[np.uint8]]] = [
+        mapped: list[tuple[Path, U8]] = [
             (target, mapped_lbp(picture, how, code_255=args.code_255, threads=args.threads))
             for how, target in targets
         ]

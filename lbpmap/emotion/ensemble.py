@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from lbpmap import caffe
+from lbpmap._arrays import F32, F64, U8
 from lbpmap.caffe.formats.weights import read_blob
 from lbpmap.emotion.registry import NetFiles, require_weights
 from lbpmap.transform import caffe_blob
-
-F32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Prediction:
 
     labels: tuple[str, ...]
     by_net: Mapping[str, F32]
-    probabilities: npt.NDArray[np.float64]
+    probabilities: F64
 
     @property
     def label(self) -> str:
@@ -134,7 +132,7 @@ def probabilities(loaded: LoadedNet, blob: F32) -> F32:
 
 def predict(
     nets: Sequence[LoadedNet],
-    picture: npt.NDArray[np.uint8],
+    picture: U8,
     *,
     crops: int = 1,
     mean_mode: str = "resize",

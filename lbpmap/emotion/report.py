@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from lbpmap._arrays import U8
 from lbpmap.representations import MAPPED
 from lbpmap.transform import lbp_codes, mapped_lbp, to_gray
-
-U8 = npt.NDArray[np.uint8]
 
 _MARGIN, _CAPTION, _TEXT = 14, 26, 15
 _PAPER, _INK = (252, 252, 250), (40, 40, 44)

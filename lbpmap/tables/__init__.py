@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any, Union
 
 import numpy as np
-import numpy.typing as npt
 
+from lbpmap._arrays import U8
 from lbpmap._atomic import atomic_write
 
-U8 = npt.NDArray[np.uint8]
 PathLike = Union[str, "os.PathLike[str]"]
 
 ARITHMETICS = ("exact", "released")

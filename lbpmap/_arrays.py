@@ -1,0 +1,21 @@
+"""Types of arrays, for annotations alone.
+
+`numpy.typing` is younger than the oldest NumPy that the package runs on, so that at run time these
+names stand for nothing in particular.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+    U8 = NDArray[np.uint8]
+    U16 = NDArray[np.uint16]
+    F32 = NDArray[np.float32]
+    F64 = NDArray[np.float64]
+else:
+    Array = U8 = U16 = F32 = F64 = Any
