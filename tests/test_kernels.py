@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lbpmap
+import lbpmap.pictures
 from lbpmap import _kernels, _reference
 
 ISAS = lbpmap.build_info()["available"]
 ARITHMETICS = ["exact", "released"]
+PHOTO = Path(lbpmap.__file__).parent / "astronaut.png"
 RADII = [1, 5, 10]
 # Around the edges of vector registers and of the serial kernel's chunks.
 WIDTHS = [1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 255, 256, 257, 300]
@@ -33,7 +37,7 @@ def expected(gray, radius, arithmetic, points=8, neighborhood="circular"):
 
 
 def pictures(radius, width=70, height=9):
-    """Pictures of every character, so large that the result is `height` x `width`."""
+    """Pictures of every character, so large that the result is `height` x `width`, and a photo."""
     shape = (height + 2 * radius, width + 2 * radius)
     rng = np.random.default_rng(radius)
     y, x = np.mgrid[: shape[0], : shape[1]]
@@ -43,12 +47,10 @@ def pictures(radius, width=70, height=9):
     for step in (1, 2, 5):
         yield f"ramp {step}", ((step * x) % 256).astype(np.uint8)
         yield f"steep ramp {step}", ((step * y + 3 * x) % 256).astype(np.uint8)
-    yield (
-        "blocks",
-        np.kron(rng.integers(0, 256, (9, 13)), np.ones((8, 8)))[: shape[0], : shape[1]].astype(
-            np.uint8
-        )[: shape[0], : shape[1]],
-    )
+    blocks = np.kron(rng.integers(0, 256, (9, 13)), np.ones((8, 8)))
+    yield "blocks", blocks[: shape[0], : shape[1]].astype(np.uint8)
+    photo = lbpmap.to_gray(lbpmap.pictures.read(PHOTO))
+    yield "photo", photo[60 : 60 + shape[0], 60 : 60 + shape[1]]
 
 
 @pytest.mark.parametrize("arithmetic", ARITHMETICS)
