@@ -1,0 +1,42 @@
+"""Caffe nets without Caffe: pycaffe's own interface, on NumPy.
+
+A script changes its import and nothing else: ``from lbpmap import caffe``.
+"""
+
+from __future__ import annotations
+
+from lbpmap.caffe import io
+from lbpmap.caffe.classifier import Classifier
+from lbpmap.caffe.formats.messages import TEST, TRAIN
+from lbpmap.caffe.layers.shapes import LAYER_TYPES
+from lbpmap.caffe.net import Net
+from lbpmap.caffe.seed import set_random_seed
+
+__version__ = "1.0.0"  # the Caffe that is reproduced: what scripts test for
+
+__all__ = [
+    "TEST",
+    "TRAIN",
+    "Classifier",
+    "Net",
+    "__version__",
+    "io",
+    "layer_type_list",
+    "set_mode_cpu",
+    "set_mode_gpu",
+    "set_random_seed",
+]
+
+
+def layer_type_list() -> list[str]:
+    """Return the names of the layer types that run, in alphabetical order."""
+    return sorted(LAYER_TYPES)
+
+
+def set_mode_cpu() -> None:
+    """Run on the CPU, which is where everything runs."""
+
+
+def set_mode_gpu() -> None:
+    """Raise RuntimeError: there is no GPU engine in this version."""
+    raise RuntimeError("caffe.set_mode_gpu: this version runs on the CPU only; use set_mode_cpu")

@@ -90,8 +90,10 @@ def _classes() -> tuple[dict[str, Message], dict[str, Any]]:
     if hasattr(message_factory, "GetMessageClass"):
         make = message_factory.GetMessageClass
     else:  # protobuf 4.21
-        make = message_factory.MessageFactory(pool).GetPrototype
-    messages = {m.name: make(pool.FindMessageTypeByName(f"caffe.{m.name}")) for m in file.message_type}
+        make = message_factory.MessageFactory(pool).GetPrototype  # type: ignore[attr-defined]
+    messages = {
+        m.name: make(pool.FindMessageTypeByName(f"caffe.{m.name}")) for m in file.message_type
+    }
     enums = {
         e.name: enum_type_wrapper.EnumTypeWrapper(pool.FindEnumTypeByName(f"caffe.{e.name}"))
         for e in file.enum_type

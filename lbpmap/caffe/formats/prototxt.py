@@ -86,9 +86,9 @@ def parse(text: str, message: Message, source: str = "prototxt") -> Message:
     Examples
     --------
     >>> from lbpmap.caffe.formats.messages import NetParameter
-    >>> parse('layer { nmae: "conv1" }', NetParameter(), "deploy.prototxt")
+    >>> parse('layer { nmae: "conv1" }', NetParameter(), "net.prototxt")
     Traceback (most recent call last):
-    ValueError: deploy.prototxt:1:9: message type "caffe.LayerParameter" has no field named "nmae"; \
+    ValueError: net.prototxt:1:9: message type "caffe.LayerParameter" has no field named "nmae"; \
 did you mean "name"?
     """
     try:
@@ -117,7 +117,9 @@ def _located(error: text_format.ParseError, message: Message, source: str) -> st
     """One line: file, line, column, what was unknown, the nearest name that is known."""
     # protobuf puts "LINE:COLUMN : " and, at times, the whole line of the file before the reason.
     reason = re.sub(r"^\d+:\d+ : ", "", str(error))
-    tail = re.search(r"(Enum type|Message type|Expected|Value out|String missing|Couldn't).*$", reason)
+    tail = re.search(
+        r"(Enum type|Message type|Expected|Value out|String missing|Couldn't).*$", reason
+    )
     reason = (tail.group() if tail else reason).rstrip(".")
     for pattern in (_NO_FIELD, _NO_VALUE):
         match = pattern.search(reason)

@@ -4,8 +4,8 @@ Names, numbers, types, labels and defaults are those of caffe.proto; they are wh
 binary files are made of. `messages` turns the table into protobuf classes.
 
 A line without indentation opens a message or an enum of the package. Below a message stand its own
-enums and then its fields, separated by semicolons: label (none means optional), type, name = number,
-and where there is one, its default in parentheses. "packed" marks packed repeated numbers.
+enums and then its fields, separated by semicolons: label (none means optional), type, name and
+number, and where there is one, its default in parentheses. "packed" marks packed repeated numbers.
 """
 
 from __future__ import annotations

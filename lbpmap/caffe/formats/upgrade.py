@@ -1,7 +1,6 @@
 """Old nets brought to the newest form, as Caffe does on reading: `layers`, inputs, transformations.
 
-The rules are those of Caffe's documentation of its formats and of what Caffe 1.0 writes back when it
-is given old files.
+The rules are what Caffe 1.0 makes of old files when it reads them.
 """
 
 from __future__ import annotations

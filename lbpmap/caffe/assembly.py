@@ -1,0 +1,144 @@
+"""The parts of a net put together: every shape is known and checked before memory is taken."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from lbpmap.caffe.blob import Blob, Shape
+from lbpmap.caffe.formats.messages import MESSAGES, Message
+from lbpmap.caffe.layers import fillers, shapes
+from lbpmap.caffe.layers.plan import Layer, Param, Plan, Workspace
+from lbpmap.caffe.seed import new_generator
+
+# VGG-16, the largest net in wide use, takes 15 GiB at batch 256.
+MAX_NET_BYTES = 2**36
+
+_PERMISSIVE: int = MESSAGES["ParamSpec"].PERMISSIVE
+# The name that Caffe gives the top of a loss layer that names none.
+AUTOMATIC = "(automatic)"
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """Layers in order, and the blobs between them by name."""
+
+    layers: list[Layer]
+    blobs: dict[str, Blob]
+
+
+def described(layer: Message) -> str:
+    """Return how errors name a layer."""
+    return f'layer "{layer.name}" ({layer.type})'
+
+
+def assemble(params: Sequence[Message]) -> Assembly:
+    """Build the layers and blobs of a net.
+
+    Parameters
+    ----------
+    params : sequence of LayerParameter
+        What `graph.layers_for` returns; loss layers without a top get one.
+
+    Raises
+    ------
+    ValueError
+        One line that names the layer; nothing is half built then.
+    """
+    for layer in params:
+        known = shapes.LAYER_TYPES.get(layer.type)
+        if known is not None and known.loss and not len(layer.top):
+            layer.top.append(AUTOMATIC)
+    plans, blob_shapes = plan_all(params, {})
+    _check_memory(plans, params)
+    blobs = {name: Blob(shape) for name, shape in blob_shapes.items()}
+    for layer in params:
+        if shapes.LAYER_TYPES[layer.type].shares:
+            for top in layer.top:
+                blobs[top].share(blobs[layer.bottom[0]])
+    workspace = Workspace()
+    owners: dict[str, Blob] = {}
+    layers = [
+        Layer(layer, _parameters(layer, plan.params, owners), workspace, new_generator())
+        for layer, plan in zip(params, plans)
+    ]
+    return Assembly(layers, blobs)
+
+
+def plan_all(
+    params: Sequence[Message], known: dict[str, Shape]
+) -> tuple[list[Plan], dict[str, Shape]]:
+    """Plan layers one after another.
+
+    Parameters
+    ----------
+    params : sequence of LayerParameter
+    known : dict
+        Shapes of blobs that are there already; those of Input layers are kept.
+
+    Returns
+    -------
+    plans : list of Plan
+    blob_shapes : dict
+        `known`, with what the layers make of it.
+    """
+    plans, blob_shapes = [], dict(known)
+    for layer in params:
+        try:
+            plan = shapes.plan(layer, [blob_shapes[name] for name in layer.bottom])
+        except ValueError as error:
+            raise ValueError(f"{described(layer)}: {error}") from None
+        _check_in_place(layer, plan, blob_shapes)
+        for name, shape in zip(layer.top, plan.tops):
+            if layer.type != "Input" or name not in known:
+                blob_shapes[name] = shape
+        plans.append(plan)
+    return plans, blob_shapes
+
+
+def _check_in_place(layer: Message, plan: Plan, blob_shapes: dict[str, Shape]) -> None:
+    """Refuse a layer that writes to its own bottom a result of another shape, or a mere view."""
+    for name, shape in zip(layer.top, plan.tops):
+        if name in layer.bottom and (
+            blob_shapes[name] != shape or shapes.LAYER_TYPES[layer.type].shares
+        ):
+            raise ValueError(
+                f'{described(layer)}: cannot overwrite its bottom "{name}" in place; give its top '
+                f"another name"
+            )
+
+
+def _check_memory(plans: Sequence[Plan], params: Sequence[Message]) -> None:
+    total = 0
+    for layer, plan in zip(params, plans):
+        counts = [math.prod(s) for s in plan.tops] + [math.prod(p.shape) for p in plan.params]
+        total += 4 * sum(counts)
+        if total > MAX_NET_BYTES:
+            raise ValueError(
+                f"{described(layer)}: the net needs more than {MAX_NET_BYTES >> 30} GiB up to "
+                f"here; make its input or batch smaller"
+            )
+
+
+def _parameters(layer: Message, params: Sequence[Param], owners: dict[str, Blob]) -> list[Blob]:
+    """Make a layer's parameters; those with a name that was used before share its memory."""
+    blobs = []
+    for i, param in enumerate(params):
+        fill = partial(fillers.fill, param.shape, param.filler, new_generator())
+        blob = Blob(param.shape, fill)
+        name = layer.param[i].name if i < len(layer.param) else ""
+        if name in owners:
+            owner = owners[name]
+            loose = layer.param[i].share_mode == _PERMISSIVE and owner.count == blob.count
+            if owner.shape != blob.shape and not loose:
+                raise ValueError(
+                    f'{described(layer)}: parameter "{name}" has shape {blob.shape} here and '
+                    f"{owner.shape} in the layer that it is shared with"
+                )
+            blob.share(owner)
+        elif name:
+            owners[name] = blob
+        blobs.append(blob)
+    return blobs

@@ -1,0 +1,97 @@
+"""pycaffe's Classifier: pictures in, class scores out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lbpmap.caffe import io
+from lbpmap.caffe.formats.messages import TEST
+from lbpmap.caffe.net import Net, PathLike
+
+F32 = npt.NDArray[np.float32]
+
+
+class Classifier(Net):
+    """A net with the preprocessing of its one input.
+
+    Parameters
+    ----------
+    model_file, pretrained_file : str or path
+        Prototxt and caffemodel.
+    image_dims : (int, int), optional
+        Rows and columns that pictures are stretched to before cropping; the input's size by
+        default.
+    mean, input_scale, raw_scale, channel_swap : optional
+        As in `io.Transformer`.
+
+    Attributes
+    ----------
+    transformer : io.Transformer
+    image_dims, crop_dims : arrays of two int
+
+    Raises
+    ------
+    OSError, ValueError
+        As `Net` and `io.Transformer`.
+    """
+
+    def __init__(
+        self,
+        model_file: PathLike,
+        pretrained_file: PathLike,
+        image_dims: Sequence[int] | None = None,
+        mean: npt.NDArray[Any] | None = None,
+        input_scale: float | None = None,
+        raw_scale: float | None = None,
+        channel_swap: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(model_file, TEST, weights=pretrained_file)
+        name = self.inputs[0]
+        shape = self.blobs[name].shape
+        self.transformer = io.Transformer({name: shape})
+        self.transformer.set_transpose(name, (2, 0, 1))
+        if mean is not None:
+            self.transformer.set_mean(name, mean)
+        if input_scale is not None:
+            self.transformer.set_input_scale(name, input_scale)
+        if raw_scale is not None:
+            self.transformer.set_raw_scale(name, raw_scale)
+        if channel_swap is not None:
+            self.transformer.set_channel_swap(name, channel_swap)
+        self.crop_dims = np.array(shape[2:])
+        self.image_dims = np.array(image_dims) if image_dims else self.crop_dims
+
+    def predict(self, inputs: Sequence[npt.NDArray[Any]], oversample: bool = True) -> F32:
+        """Classify pictures.
+
+        Parameters
+        ----------
+        inputs : sequence of arrays (H, W, C)
+            As `io.load_image` gives them.
+        oversample : bool, default True
+            Average over the four corners, the centre and their mirrors, or take the centre only.
+
+        Returns
+        -------
+        float32 array (len(inputs), classes)
+        """
+        rows, cols = int(self.image_dims[0]), int(self.image_dims[1])
+        pictures: F32 = np.zeros((len(inputs), rows, cols, inputs[0].shape[2]), np.float32)
+        for i, picture in enumerate(inputs):
+            pictures[i] = io.resize_image(picture, (rows, cols))
+        if oversample:
+            crops = io.oversample(pictures, self.crop_dims)
+        else:
+            top, left = ((self.image_dims - self.crop_dims) / 2).astype(int)
+            height, width = self.crop_dims
+            crops = pictures[:, top : top + height, left : left + width]
+        name = self.inputs[0]
+        data: F32 = np.stack([self.transformer.preprocess(name, crop) for crop in crops])
+        scores = self.forward_all(**{name: data})[self.outputs[0]]
+        if oversample:
+            scores = scores.reshape(len(inputs), 10, -1).mean(1)
+        return scores

@@ -1,0 +1,294 @@
+"""pycaffe's `caffe.io`: pictures and blobs in and out, as they were in 2015."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, Union
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from lbpmap import resize
+from lbpmap.caffe.formats.messages import BlobProto, BlobProtoVector, Message
+from lbpmap.caffe.proto import caffe_pb2
+
+F32 = npt.NDArray[np.float32]
+PathLike = Union[str, "os.PathLike[str]"]
+
+__all__ = [
+    "Transformer",
+    "array_to_blobproto",
+    "arraylist_to_blobprotovector_str",
+    "blobproto_to_array",
+    "blobprotovector_str_to_arraylist",
+    "caffe_pb2",
+    "load_image",
+    "oversample",
+    "resize_image",
+]
+
+# Luminance as scikit-image's rgb2gray has it (ITU-R BT.709).
+_LUMINANCE = np.array([0.2125, 0.7154, 0.0721])
+
+
+def load_image(filename: PathLike, color: bool = True) -> F32:
+    """Read a picture as pycaffe does; a rotation that EXIF asks for is not applied.
+
+    Parameters
+    ----------
+    filename : str or path
+    color : bool, default True
+        Three channels, grey repeated; otherwise one channel of luminance.
+
+    Returns
+    -------
+    float32 array (H, W, 3) or (H, W, 1)
+        RGB from 0 to 1; alpha is dropped.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be read or is no picture.
+    """
+    with Image.open(filename) as file:
+        picture: Image.Image = file
+        if picture.mode.startswith("I;16"):
+            values = np.asarray(picture) / 65535
+        else:
+            if picture.mode in ("1", "LA", "La"):
+                picture = picture.convert("L")
+            elif picture.mode not in ("L", "RGB", "RGBA"):
+                picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
+            values = np.asarray(picture) / 255
+    if values.ndim == 2:
+        values = values[:, :, np.newaxis]
+        return np.tile(values, (1, 1, 3)).astype(np.float32) if color else values.astype(np.float32)
+    if color:
+        return values[:, :, :3].astype(np.float32)
+    if values.shape[2] == 4:
+        # Grey is made of the picture laid over white.
+        values = np.clip(values[:, :, 3:] * values[:, :, :3] + (1 - values[:, :, 3:]), 0, 1)
+    return np.asarray(values @ _LUMINANCE, np.float32)[:, :, np.newaxis]
+
+
+def resize_image(im: npt.NDArray[Any], new_dims: Sequence[int], interp_order: int = 1) -> F32:
+    """Stretch a picture as the scikit-image of 2015 did; see `lbpmap.resize`.
+
+    Parameters
+    ----------
+    im : array (H, W, C)
+    new_dims : (int, int)
+        Rows and columns of the result.
+    interp_order : int, default 1
+        1 bilinear, 0 nearest; up to 5 for pictures of neither one nor three channels, which go
+        through `scipy.ndimage.zoom` as in pycaffe.
+
+    Returns
+    -------
+    float32 array (new_dims[0], new_dims[1], C)
+    """
+    rows, cols = int(new_dims[0]), int(new_dims[1])
+    if im.shape[-1] in (1, 3):
+        return resize.resize_image(im, (rows, cols), interp_order)
+    from scipy.ndimage import zoom  # type: ignore[import-untyped]
+
+    zoomed = zoom(im, (rows / im.shape[0], cols / im.shape[1], 1), order=interp_order)
+    return np.asarray(zoomed, np.float32)
+
+
+def oversample(
+    images: Sequence[npt.NDArray[Any]] | npt.NDArray[Any],
+    crop_dims: Sequence[int] | npt.NDArray[Any],
+) -> F32:
+    """Cut the four corners, the centre, and their mirrors.
+
+    Parameters
+    ----------
+    images : sequence of arrays (H, W, C) of one size
+    crop_dims : (int, int)
+        Rows and columns of a crop.
+
+    Returns
+    -------
+    float32 array (10 * len(images), crop_dims[0], crop_dims[1], C)
+        Picture by picture: top left, top right, bottom left, bottom right, centre, and the mirrors
+        in the same order.
+    """
+    rows, cols = images[0].shape[:2]
+    height, width = int(crop_dims[0]), int(crop_dims[1])
+    if height > rows or width > cols:
+        raise ValueError(f"oversample: crops of {height} x {width} from {rows} x {cols} pixels")
+    corners = [(y, x) for y in (0, rows - height) for x in (0, cols - width)]
+    corners.append((int((rows - height) / 2), int((cols - width) / 2)))
+    crops: F32 = np.empty((10 * len(images), height, width, images[0].shape[2]), np.float32)
+    for i, image in enumerate(images):
+        for k, (y, x) in enumerate(corners):
+            crop = image[y : y + height, x : x + width]
+            crops[10 * i + k] = crop
+            crops[10 * i + 5 + k] = crop[:, ::-1]
+    return crops
+
+
+def blobproto_to_array(blob: Message, return_diff: bool = False) -> npt.NDArray[np.float64]:
+    """Return the values of a BlobProto (or its gradients) in the blob's shape.
+
+    For a file, `lbpmap.caffe.formats.weights.read_blob` is faster and checks more.
+    """
+    data = np.array(blob.diff if return_diff else blob.data, np.float64)
+    if any(blob.HasField(name) for name in ("num", "channels", "height", "width")):
+        return data.reshape(blob.num, blob.channels, blob.height, blob.width)
+    return data.reshape(tuple(blob.shape.dim))
+
+
+def array_to_blobproto(arr: npt.NDArray[Any], diff: npt.NDArray[Any] | None = None) -> Message:
+    """Return a BlobProto of an array's shape and values.
+
+    Examples
+    --------
+    >>> blob = array_to_blobproto(np.array([[1, 2, 3]]))
+    >>> blobproto_to_array(blob)
+    array([[1., 2., 3.]])
+    """
+    blob = BlobProto()
+    blob.shape.dim.extend(arr.shape)
+    blob.data.extend(arr.astype(float).ravel())
+    if diff is not None:
+        blob.diff.extend(diff.astype(float).ravel())
+    return blob
+
+
+def arraylist_to_blobprotovector_str(arraylist: Sequence[npt.NDArray[Any]]) -> bytes:
+    """Return the bytes of a BlobProtoVector that holds the arrays."""
+    vector = BlobProtoVector(blobs=[array_to_blobproto(array) for array in arraylist])
+    return bytes(vector.SerializeToString())
+
+
+def blobprotovector_str_to_arraylist(data: bytes) -> list[npt.NDArray[np.float64]]:
+    """Return the arrays that the bytes of a BlobProtoVector hold."""
+    return [blobproto_to_array(blob) for blob in BlobProtoVector.FromString(data).blobs]
+
+
+class Transformer:
+    """Brings pictures (H, W, C) into the form of a net's input, and back.
+
+    Parameters
+    ----------
+    inputs : dict
+        Shape of each input blob, by name.
+
+    Examples
+    --------
+    >>> transformer = Transformer({"data": (1, 3, 2, 2)})
+    >>> transformer.set_transpose("data", (2, 0, 1))
+    >>> transformer.set_raw_scale("data", 255)
+    >>> transformer.preprocess("data", np.ones((2, 2, 3), np.float32)).shape
+    (3, 2, 2)
+    """
+
+    def __init__(self, inputs: dict[str, Sequence[int]]) -> None:
+        self.inputs = {name: tuple(shape) for name, shape in inputs.items()}
+        self.transpose: dict[str, tuple[int, ...]] = {}
+        self.channel_swap: dict[str, tuple[int, ...]] = {}
+        self.raw_scale: dict[str, float] = {}
+        self.mean: dict[str, npt.NDArray[Any]] = {}
+        self.input_scale: dict[str, float] = {}
+
+    def preprocess(self, in_: str, data: npt.NDArray[Any]) -> F32:
+        """Stretch, transpose, swap channels, scale, subtract the mean, scale: in this order.
+
+        Parameters
+        ----------
+        in_ : str
+            Name of the input blob.
+        data : array (H, W, C)
+
+        Returns
+        -------
+        float32 array of the input's shape, without its batch axis
+        """
+        self._check(in_)
+        picture: F32 = data.astype(np.float32, copy=False)
+        size = self.inputs[in_][2:]
+        if picture.shape[:2] != size:
+            picture = resize_image(picture, size)
+        if in_ in self.transpose:
+            picture = picture.transpose(self.transpose[in_])
+        if in_ in self.channel_swap:
+            picture = picture[list(self.channel_swap[in_])]
+        if in_ in self.raw_scale:
+            picture = picture * np.float32(self.raw_scale[in_])
+        if in_ in self.mean:
+            picture = (picture - self.mean[in_]).astype(np.float32, copy=False)
+        if in_ in self.input_scale:
+            picture = picture * np.float32(self.input_scale[in_])
+        return picture
+
+    def deprocess(self, in_: str, data: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Undo `preprocess`, all but the stretching."""
+        self._check(in_)
+        picture = data.copy().squeeze()
+        if in_ in self.input_scale:
+            picture = picture / np.float32(self.input_scale[in_])
+        if in_ in self.mean:
+            picture = picture + self.mean[in_]
+        if in_ in self.raw_scale:
+            picture = picture / np.float32(self.raw_scale[in_])
+        if in_ in self.channel_swap:
+            picture = picture[np.argsort(self.channel_swap[in_])]
+        if in_ in self.transpose:
+            picture = picture.transpose(np.argsort(self.transpose[in_]))
+        return picture
+
+    def set_transpose(self, in_: str, order: Sequence[int]) -> None:
+        """Set the order of axes, (2, 0, 1) to bring channels to the front."""
+        self._check(in_)
+        if len(order) != len(self.inputs[in_]) - 1:
+            raise ValueError(f"Transpose order of {len(order)} axes does not fit input {in_!r}")
+        self.transpose[in_] = tuple(order)
+
+    def set_channel_swap(self, in_: str, order: Sequence[int]) -> None:
+        """Set the order of channels, (2, 1, 0) for RGB to BGR."""
+        self._check(in_)
+        if len(order) != self.inputs[in_][1]:
+            raise ValueError(f"Channel swap of {len(order)} does not fit the channels of {in_!r}")
+        self.channel_swap[in_] = tuple(order)
+
+    def set_raw_scale(self, in_: str, scale: float) -> None:
+        """Set what values are multiplied by before the mean is subtracted."""
+        self._check(in_)
+        self.raw_scale[in_] = scale
+
+    def set_mean(self, in_: str, mean: npt.NDArray[Any]) -> None:
+        """Set what is subtracted: an array (C, H, W), or a value a channel.
+
+        A mean of another size than the input is stretched to it, as pycaffe does since 2017-06;
+        before, it refused it ("Mean shape incompatible with input shape").
+        """
+        self._check(in_)
+        channels, size = self.inputs[in_][1], self.inputs[in_][2:]
+        if mean.ndim not in (1, 2, 3):
+            raise ValueError(
+                f"Mean shape invalid: {mean.shape}, expected (C,), (H, W) or (C, H, W)"
+            )
+        planes = 1 if mean.ndim == 2 else mean.shape[0]
+        if planes != channels:
+            raise ValueError(
+                f"Mean channels incompatible with input: {planes}, {in_!r} has {channels}"
+            )
+        if mean.ndim == 1:
+            mean = mean[:, np.newaxis, np.newaxis]
+        elif mean.shape[-2:] != size:
+            stacked = mean.reshape(channels, *mean.shape[-2:]).transpose(1, 2, 0)
+            mean = resize_image(stacked, size).transpose(2, 0, 1)
+        self.mean[in_] = mean
+
+    def set_input_scale(self, in_: str, scale: float) -> None:
+        """Set what values are multiplied by after the mean is subtracted."""
+        self._check(in_)
+        self.input_scale[in_] = scale
+
+    def _check(self, in_: str) -> None:
+        if in_ not in self.inputs:
+            raise ValueError(f"{in_!r} is not one of the net inputs: {', '.join(self.inputs)}")

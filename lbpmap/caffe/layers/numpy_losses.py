@@ -1,0 +1,149 @@
+"""Softmax, accuracy and losses on NumPy: what ends a net."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from lbpmap.caffe.formats.messages import MESSAGES, Message
+from lbpmap.caffe.layers.plan import Layer
+
+F32 = npt.NDArray[np.float32]
+Bool = npt.NDArray[np.bool_]
+
+_LossParameter = MESSAGES["LossParameter"]
+_L1: int = MESSAGES["HingeLossParameter"].L1
+# Where Caffe stops a logarithm of zero: FLT_MIN, and its own kLOG_THRESHOLD.
+_SMALLEST = np.finfo(np.float32).tiny
+_LOG_THRESHOLD = 1e-20
+
+
+def softmax(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
+    """Exponentials over their sum, along one axis."""
+    _softmax(bottoms[0], tops[0], layer.param.softmax_param.axis)
+
+
+def _softmax(x: F32, y: F32, axis: int) -> None:
+    np.subtract(x, x.max(axis, keepdims=True), out=y)
+    np.exp(y, out=y)
+    y /= y.sum(axis, keepdims=True)
+
+
+def _of_labels(x: F32, labels: F32, axis: int, ignore: int | None) -> tuple[F32, F32, Bool]:
+    """Return predictions (n, classes), those of the true class (n), and which n count.
+
+    Raises
+    ------
+    ValueError
+        When a label that counts is no class.
+    """
+    rows = np.moveaxis(x, axis, -1).reshape(-1, x.shape[axis])
+    wanted = labels.reshape(-1).astype(np.int64)
+    counts = np.ones(len(wanted), bool) if ignore is None else wanted != ignore
+    wrong = counts & ((wanted < 0) | (wanted >= rows.shape[1]))
+    if wrong.any():
+        raise ValueError(f"label {wanted[wrong][0]} is none of the {rows.shape[1]} classes")
+    return rows, rows[np.arange(len(rows)), np.where(counts, wanted, 0)], counts
+
+
+def _normaliser(p: Message, default: int, sizes: tuple[int, int], valid: int) -> float:
+    """Return what a loss is divided by; `sizes`: of the batch, and of one sample's labels."""
+    mode = p.normalization if p.HasField("normalization") else default
+    if p.HasField("normalize") and not p.HasField("normalization"):
+        mode = _LossParameter.VALID if p.normalize else _LossParameter.BATCH_SIZE
+    divisors = {
+        _LossParameter.FULL: math.prod(sizes),
+        _LossParameter.VALID: valid,
+        _LossParameter.BATCH_SIZE: sizes[0],
+        _LossParameter.NONE: 1,
+    }
+    return float(max(1, divisors[mode]))
+
+
+def _ignored(p: Message) -> int | None:
+    return int(p.ignore_label) if p.HasField("ignore_label") else None
+
+
+def softmax_loss(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
+    """Mean of -log of the true class's probability."""
+    p = layer.param.loss_param
+    x, labels = bottoms
+    axis = layer.param.softmax_param.axis % x.ndim
+    probability: F32 = tops[1] if len(tops) == 2 else np.empty(x.shape, np.float32)
+    _softmax(x, probability, axis)
+    _, true, counts = _of_labels(probability, labels, axis, _ignored(p))
+    sizes = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
+    divisor = _normaliser(p, _LossParameter.VALID, sizes, int(counts.sum()))
+    tops[0][...] = -np.log(np.maximum(true[counts], _SMALLEST)).sum(dtype=np.float64) / divisor
+
+
+def sigmoid_cross_entropy_loss(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
+    """Cross entropy of the logistic function of x with targets, a number each."""
+    p = layer.param.loss_param
+    x, target = bottoms[0].reshape(-1), bottoms[1].reshape(-1)
+    ignore = _ignored(p)
+    counts = np.ones(x.shape, bool) if ignore is None else target.astype(np.int64) != ignore
+    losses = np.logaddexp(x, 0) - x * target
+    sizes = len(bottoms[0]), x.size // len(bottoms[0])
+    divisor = _normaliser(p, _LossParameter.BATCH_SIZE, sizes, int(counts.sum()))
+    tops[0][...] = losses[counts].sum(dtype=np.float64) / divisor
+
+
+def multinomial_logistic_loss(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
+    """Mean of -log of the true class's number, which is a probability already."""
+    x = bottoms[0].reshape(len(bottoms[0]), -1)
+    _, true, _ = _of_labels(x, bottoms[1], 1, None)
+    tops[0][...] = -np.log(np.maximum(true, _LOG_THRESHOLD)).sum(dtype=np.float64) / len(x)
+
+
+def hinge_loss(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
+    """One against all: the sum of margins that are not met, or of their squares."""
+    x = bottoms[0].reshape(len(bottoms[0]), -1)
+    rows = np.arange(len(x))
+    _, true, _ = _of_labels(x, bottoms[1], 1, None)
+    margins = x.astype(np.float64)
+    margins[rows, bottoms[1].reshape(-1).astype(np.int64)] = -true
+    margins = np.maximum(margins + 1, 0)
+    if layer.param.hinge_loss_param.norm != _L1:
+        margins **= 2
+    tops[0][...] = margins.sum() / len(x)
+
+
+def euclidean_loss(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
+    """Half the mean, over the batch, of the squared distance."""
+    difference = (bottoms[0].reshape(-1) - bottoms[1].reshape(-1)).astype(np.float64)
+    tops[0][...] = difference @ difference / len(bottoms[0]) / 2
+
+
+def accuracy(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
+    """Part of the labels among the `top_k` largest, ties against the label; then class by class."""
+    p = layer.param.accuracy_param
+    x, labels = bottoms
+    rows, true, counts = _of_labels(x, labels, p.axis % x.ndim, _ignored(p))
+    # The true class itself is among those that are at least as large.
+    right = (rows >= true[:, None]).sum(1) <= p.top_k
+    tops[0][...] = right[counts].mean() if counts.any() else 0
+    if len(tops) == 2:
+        wanted = labels.reshape(-1).astype(np.int64)[counts]
+        total = np.bincount(wanted, minlength=rows.shape[1])
+        hits = np.bincount(wanted, right[counts], rows.shape[1])
+        tops[1][...] = hits / np.maximum(total, 1)
+
+
+def argmax(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
+    """Where the `top_k` largest lie, their values, or both; of equals the last comes first."""
+    p = layer.param.argmax_param
+    x, top = bottoms[0], tops[0]
+    along = p.axis % x.ndim if p.HasField("axis") else -1
+    rows = np.moveaxis(x, along, -1) if p.HasField("axis") else x.reshape(len(x), -1)
+    last = rows.shape[-1] - 1
+    order = last - np.argsort(-rows[..., ::-1], axis=-1, kind="stable")[..., : p.top_k]
+    values = np.take_along_axis(rows, order, -1)
+    if p.HasField("axis"):
+        top[...] = np.moveaxis(values if p.out_max_val else order, -1, along)
+    elif p.out_max_val:
+        top[...] = np.stack([order, values], 1).reshape(top.shape)
+    else:
+        top[...] = order.reshape(top.shape)

@@ -1,0 +1,177 @@
+"""caffe.io and Classifier against what pycaffe gave in 2015's arrangement."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lbpmap import caffe
+
+SIZES = {"up": (72, 80), "down": (20, 24), "mixed": (72, 24)}
+
+
+@pytest.fixture
+def expected(fixtures):
+    with np.load(fixtures / "io" / "io.npz") as arrays:
+        return dict(arrays)
+
+
+@pytest.fixture
+def pictures(fixtures):
+    return {
+        name: caffe.io.load_image(fixtures / "io" / f"{name}.png")
+        for name in ("img", "grey", "rgba")
+    }
+
+
+@pytest.mark.parametrize("name", ["img", "grey", "rgba"])
+def test_load_image(fixtures, expected, name):
+    path = fixtures / "io" / f"{name}.png"
+    for array, key in (
+        (caffe.io.load_image(str(path)), f"load_color/{name}"),
+        (caffe.io.load_image(path, color=False), f"load_gray/{name}"),
+    ):
+        assert array.dtype == np.float32
+        np.testing.assert_array_equal(array, expected[key])
+
+
+@pytest.mark.parametrize(
+    ("mode", "value", "rgb"),
+    [
+        ("1", 1, [1, 1, 1]),
+        ("LA", (51, 9), [0.2, 0.2, 0.2]),
+        ("P", 0, [0.2, 0.4, 0.6]),
+        ("CMYK", (204, 153, 102, 0), [0.2, 0.4, 0.6]),
+        ("I;16", 13107, [0.2, 0.2, 0.2]),
+    ],
+)
+def test_load_image_of_other_kinds(tmp_path, mode, value, rgb):
+    picture = Image.new(mode, (3, 2), value)
+    if mode == "P":
+        picture.putpalette([51, 102, 153])
+    path = tmp_path / ("picture.tif" if mode == "CMYK" else "picture.png")
+    picture.save(path)
+    array = caffe.io.load_image(path)
+    assert array.shape == (2, 3, 3)
+    np.testing.assert_allclose(array, np.broadcast_to(rgb, (2, 3, 3)), atol=1e-6)
+
+
+@pytest.mark.parametrize("case", SIZES)
+def test_resize_image(expected, pictures, check_equal, case):
+    image, size = pictures["img"], SIZES[case]
+    five = np.concatenate([image, image[:, :, :2]], 2)
+    check_equal(caffe.io.resize_image(image, size), expected[f"resize_{case}_noaa"])
+    check_equal(caffe.io.resize_image(image[:, :, :1], size), expected[f"resize_{case}_noaa_1ch"])
+    nearest = caffe.io.resize_image(image, size, interp_order=0)
+    np.testing.assert_array_equal(nearest, expected[f"resize_{case}_noaa_nearest"])
+    check_equal(caffe.io.resize_image(five, size), expected[f"resize_{case}_5ch_zoom"])
+
+
+def test_a_constant_picture_stays_constant(expected):
+    flat = caffe.io.resize_image(np.full((5, 6, 3), 0.25, np.float32), (7, 9))
+    np.testing.assert_array_equal(flat, expected["resize_const"])
+
+
+def test_oversample(expected, pictures, check_equal):
+    image = pictures["img"]
+    large = caffe.io.resize_image(image, (72, 72))
+    check_equal(caffe.io.oversample([large], (56, 56)), expected["oversample_56"])
+    odd = caffe.io.oversample([image, image[::-1]], (31, 40))
+    np.testing.assert_array_equal(odd, expected["oversample_odd"])
+    with pytest.raises(ValueError, match="crops of 80 x 40 from 48 x 60 pixels"):
+        caffe.io.oversample([image], (80, 40))
+
+
+def transformer(mean, scale=None):
+    result = caffe.io.Transformer({"data": (1, 3, 56, 56)})
+    result.set_transpose("data", (2, 0, 1))
+    result.set_channel_swap("data", (2, 1, 0))
+    result.set_raw_scale("data", 255)
+    result.set_mean("data", mean)
+    if scale is not None:
+        result.set_input_scale("data", scale)
+    return result
+
+
+def test_transformer(expected, pictures, check_equal):
+    mean = expected["mean_array"][0]
+    full = transformer(mean, 0.5)
+    check_equal(full.mean["data"], expected["transformer_mean_resized"])
+    check_equal(full.preprocess("data", pictures["img"]), expected["preprocess"])
+    check_equal(full.deprocess("data", expected["preprocess"]), expected["deprocess"])
+    pixel = transformer(mean.mean((1, 2)), 0.5)
+    check_equal(pixel.preprocess("data", pictures["img"]), expected["preprocess_meanpix"])
+
+
+def test_transformer_refuses_what_does_not_fit():
+    good = transformer(np.zeros(3))
+    with pytest.raises(ValueError, match="'image' is not one of the net inputs: data"):
+        good.set_raw_scale("image", 255)
+    with pytest.raises(ValueError, match="Transpose order of 2 axes"):
+        good.set_transpose("data", (0, 1))
+    with pytest.raises(ValueError, match="Channel swap of 2"):
+        good.set_channel_swap("data", (1, 0))
+    with pytest.raises(ValueError, match="Mean channels incompatible with input: 4"):
+        good.set_mean("data", np.zeros(4))
+    with pytest.raises(ValueError, match="Mean shape invalid"):
+        good.set_mean("data", np.zeros((1, 3, 56, 56)))
+    grey = caffe.io.Transformer({"data": (1, 1, 4, 4)})
+    grey.set_mean("data", np.full((8, 8), 3.0))
+    assert grey.mean["data"].tolist() == np.full((1, 4, 4), 3).tolist()
+
+
+def test_blobprotos(fixtures, expected):
+    for name in ("mean_legacy", "mean_shape"):
+        raw = (fixtures / "io" / f"{name}.binaryproto").read_bytes()
+        array = caffe.io.blobproto_to_array(caffe.io.caffe_pb2.BlobProto.FromString(raw))
+        np.testing.assert_array_equal(array, expected["mean_array"])
+
+
+def test_blobprotos_of_arrays():
+    array = np.arange(24).reshape(2, 3, 4)
+    blob = caffe.io.array_to_blobproto(array, diff=array + 1)
+    np.testing.assert_array_equal(caffe.io.blobproto_to_array(blob), array)
+    np.testing.assert_array_equal(caffe.io.blobproto_to_array(blob, return_diff=True), array + 1)
+    text = caffe.io.arraylist_to_blobprotovector_str([array, array[0]])
+    back = caffe.io.blobprotovector_str_to_arraylist(text)
+    assert [a.shape for a in back] == [(2, 3, 4), (3, 4)]
+
+
+def classifier(fixtures, **settings):
+    nets = fixtures / "nets"
+    return caffe.Classifier(
+        str(nets / "mini_emotiw_v1.prototxt"), str(nets / "mini_emotiw_v2.caffemodel"), **settings
+    )
+
+
+def test_classifier(fixtures, expected, pictures, check_equal):
+    image = pictures["img"]
+    net = classifier(
+        fixtures,
+        mean=expected["mean_array"][0],
+        channel_swap=(2, 1, 0),
+        raw_scale=255,
+        image_dims=(72, 72),
+    )
+    for inputs, crops, key in (
+        ([image], True, "classifier_over"),
+        ([image], False, "classifier_center"),
+        ([image, image[::-1], image[:, ::-1]], False, "classifier_3_center"),
+    ):
+        scores = net.predict(inputs, oversample=crops)
+        assert scores.shape == expected[key].shape
+        assert np.abs(scores - expected[key]).max() <= 1e-6
+    # What is left of the last batch: the third picture, and zeros.
+    check_equal(net.blobs["data"].data, expected["classifier_input"])
+    check_equal(net.blobs["conv1"].data, expected["classifier_conv1"])
+
+
+def test_classifier_with_little_said(fixtures, expected, pictures):
+    image = pictures["img"]
+    net = classifier(fixtures, raw_scale=255)
+    assert net.image_dims.tolist() == [56, 56]
+    scores = net.predict([image, image[::-1]])
+    assert np.abs(scores - expected["classifier_default_over"]).max() <= 1e-6
+    halved = classifier(fixtures, raw_scale=510, input_scale=0.5)
+    np.testing.assert_allclose(halved.predict([image, image[::-1]]), scores, atol=1e-6)

@@ -1,0 +1,284 @@
+"""Binary files: read as protobuf reads them, written as Caffe reads them, hostile ones refused."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lbpmap import caffe
+from lbpmap.caffe.formats import weights, wire
+from lbpmap.caffe.formats.messages import BlobProto, NetParameter
+
+FILES = [
+    "caffe_fixtures/nets/mini_emotiw_v1.caffemodel",
+    "caffe_fixtures/nets/mini_emotiw_v2.caffemodel",
+    "caffe_fixtures/nets/mini_caffenet_v1.caffemodel",
+    "caffe_fixtures/layers/misc_batchnorm_global.caffemodel",
+    "caffe_fixtures/solver/init.caffemodel",
+    "models/lenet/lenet_iter_10000_v1.caffemodel",
+    "models/mtcnn/det3.caffemodel",
+]
+
+
+def arrays(path):
+    """Read all layers with our reader: (name, arrays) in order."""
+    with open(path, "rb") as file:
+        result = []
+        for layer in weights.index(path):
+            blobs = [np.empty(blob.shape, np.float32) for blob in layer.blobs]
+            for blob, out in zip(layer.blobs, blobs):
+                weights.read_into(file, blob, out)
+            result.append((layer.name, blobs))
+    return result
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_reads_what_protobuf_reads(shared, name):
+    path = shared / name
+    net = NetParameter.FromString(path.read_bytes())
+    layers = list(net.layer) or list(net.layers)
+    got = arrays(path)
+    assert [name for name, _ in got] == [layer.name for layer in layers]
+    for (_, blobs), layer in zip(got, layers):
+        assert len(blobs) == len(layer.blobs)
+        for array, blob in zip(blobs, layer.blobs):
+            np.testing.assert_array_equal(array.ravel(), np.array(blob.data, np.float32))
+
+
+def test_types_are_named_in_the_newest_form(shared):
+    nets = shared / "caffe_fixtures" / "nets"
+    old, new = (weights.index(nets / f"mini_emotiw_v{v}.caffemodel") for v in (1, 2))
+    trained = {layer.name: layer.type for layer in old if layer.blobs}
+    assert trained == {layer.name: layer.type for layer in new if layer.blobs}
+    assert trained["fc8_cat"] == "InnerProduct"
+
+
+FLOATS = b"".join(b"\x2d" + struct.pack("<f", i) for i in range(6))
+DOUBLES = b"".join(b"\x41" + struct.pack("<d", i) for i in range(6))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        BlobProto(data=range(6)).SerializeToString(),
+        BlobProto(double_data=range(6)).SerializeToString(),
+        FLOATS,
+        DOUBLES,
+        FLOATS[:10] + BlobProto(data=range(2, 6)).SerializeToString(),
+        BlobProto(data=range(2)).SerializeToString() + FLOATS[10:],
+        FLOATS[:10] + b"\x32\x04abcd" + FLOATS[10:],
+        FLOATS[:20] + DOUBLES,
+    ],
+    ids=["packed", "double", "single", "single double", "mixed", "mixed back", "diff", "both"],
+)
+@pytest.mark.parametrize("legacy", [False, True])
+def test_every_way_of_storing_numbers(tmp_path, data, legacy):
+    path = tmp_path / "blob.binaryproto"
+    head = BlobProto(num=1, channels=1, height=2, width=3) if legacy else BlobProto()
+    if not legacy:
+        head.shape.dim.extend([2, 3])
+    path.write_bytes(head.SerializeToString() + data)
+    blob = weights.read_blob(path)
+    assert blob.dtype == np.float32
+    assert blob.shape == ((1, 1, 2, 3) if legacy else (2, 3))
+    assert blob.ravel().tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_long_runs_are_converted_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "_CHUNK", 7)
+    values = np.arange(100, dtype=np.float32)
+    path = tmp_path / "blob.binaryproto"
+    head = BlobProto()
+    head.shape.dim.append(100)
+    single = b"".join(b"\x2d" + value.tobytes() for value in values)
+    for data in (single, BlobProto(double_data=values).SerializeToString()):
+        path.write_bytes(head.SerializeToString() + data)
+        assert weights.read_blob(path).tolist() == values.tolist()
+
+
+def test_mean_pictures_in_both_layouts(fixtures):
+    expected = np.load(fixtures / "io" / "io.npz")["mean_array"]
+    for name in ("mean_legacy", "mean_shape"):
+        mean = weights.read_blob(fixtures / "io" / f"{name}.binaryproto")
+        np.testing.assert_array_equal(mean, expected)
+
+
+def test_layers_of_2013_are_read(tmp_path):
+    net = NetParameter()
+    old = net.layers.add().layer
+    old.name, old.type = "conv", "conv"
+    old.blobs.add(num=1, channels=1, height=1, width=2, data=[3, 4])
+    path = tmp_path / "v0.caffemodel"
+    path.write_bytes(net.SerializeToString())
+    [(name, [array])] = arrays(path)
+    assert name == "conv"
+    assert array.ravel().tolist() == [3, 4]
+
+
+def test_a_saved_net_comes_back_and_protobuf_reads_it(tiny, tiny_weights):
+    net = caffe.Net(tiny, tiny_weights, caffe.TEST)
+    message = NetParameter.FromString(tiny_weights.read_bytes())
+    assert message.name == "tiny"
+    assert [layer.name for layer in message.layer] == net._layer_names
+    assert message.layer[1].convolution_param.num_output == 4
+    assert message.layer[1].phase == caffe.TEST
+    for layer in message.layer:
+        for blob, param in zip(layer.blobs, net.params.get(layer.name, [])):
+            assert tuple(blob.shape.dim) == param.shape
+            np.testing.assert_array_equal(np.array(blob.data, np.float32), param.data.ravel())
+    again = tiny_weights.with_name("again.caffemodel")
+    net.save(again)
+    assert again.read_bytes() == tiny_weights.read_bytes()
+
+
+def test_nothing_half_written_stays(tiny_weights):
+    before = tiny_weights.read_bytes()
+
+    def layers():
+        yield caffe.io.caffe_pb2.LayerParameter(name="a"), [np.zeros(9, np.float32)]
+        raise RuntimeError("disk full")
+
+    with pytest.raises(RuntimeError, match="disk full"):
+        weights.write(tiny_weights, "net", layers())
+    assert tiny_weights.read_bytes() == before
+    assert sorted(p.name for p in tiny_weights.parent.iterdir()) == [
+        "tiny.caffemodel",
+        "tiny.prototxt",
+    ]
+
+
+def blob_of(dims, numbers=0):
+    blob = BlobProto(data=[0] * numbers)
+    blob.shape.dim.extend(dims)
+    return blob
+
+
+def file_of(tmp_path, raw, name="bad.caffemodel"):
+    path = tmp_path / name
+    path.write_bytes(raw)
+    return path
+
+
+def model_of(blob):
+    net = NetParameter()
+    net.layer.add(name="fc6", type="InnerProduct").blobs.append(blob)
+    return net.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("raw", "error"),
+    [
+        (b"", "the file is empty, a caffemodel was expected"),
+        (b"name: 'text'", r"byte 0: field 13 is of kind 6|byte \d+: "),
+        (NetParameter(name="n").SerializeToString(), "no layers in 3 bytes; this is not a"),
+        (model_of(blob_of([2**31, 2**31])), r'layer "fc6": byte \d+: .* needs 4611686018427387904 numbers, the file holds 0'),
+        (model_of(blob_of([2, 3], 5)), r'layer "fc6": .* 2 x 3 needs 6 numbers, the file holds 5'),
+        (model_of(blob_of([-1, 3], 3)), r'layer "fc6": .* a dimension of -1'),
+        (model_of(blob_of([1] * 33, 1)), r'layer "fc6": .* more than 32 dimensions'),
+        (model_of(blob_of([4], 4))[:-3], r"byte 0: field 100 claims \d+ bytes, only \d+ are left"),
+        (b"\xff" * 20, "byte 0: a number longer than ten bytes"),
+        (b"\x00\x00", "byte 0: field number 0 does not exist"),
+        (b"\xa3\x06", "byte 0: field 100 is of kind 3"),
+        (b"\xa2\x06\xff\xff\xff\xff\xff\xff\xff\xff\x7f", "field 100 claims 9223372036854775807"),
+        (b"\xa2\x06\x04\x0a\x02\xff\xfe", "a name was expected, the bytes are no text"),
+    ],
+)  # fmt: skip
+def test_hostile_files_are_refused(tmp_path, raw, error):
+    path = file_of(tmp_path, raw)
+    with pytest.raises(ValueError, match=error) as caught:
+        weights.index(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_too_many_layers_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "MAX_ENTRIES", 10)
+    path = file_of(tmp_path, b"\xa2\x06\x00" * 11)
+    with pytest.raises(ValueError, match="byte 30: more than 10 layers and blobs"):
+        weights.index(path)
+
+
+def read_all(path):
+    """Index and read a file; True if it was accepted."""
+    try:
+        arrays(path)
+    except (ValueError, OSError):
+        return False
+    return True
+
+
+def test_every_truncation_is_refused_or_a_shorter_file(fixtures, tmp_path):
+    raw = (fixtures / "nets" / "mini_emotiw_v1.caffemodel").read_bytes()
+    assert len(raw) > 97 * 100
+    accepted = [cut for cut in range(0, len(raw), 97) if read_all(file_of(tmp_path, raw[:cut]))]
+    # A file cut between two layers is a caffemodel of fewer layers; any other cut is seen.
+    ends = {part.end for part in wire.fields(raw, 0, len(raw))}
+    assert set(accepted) <= ends
+
+
+BASE = NetParameter(name="n")
+BASE.layer.add(name="a", type="InnerProduct").blobs.extend([blob_of([2, 3], 6), blob_of([2], 2)])
+BASE_BYTES = BASE.SerializeToString()
+ONCE_PER_EXAMPLE = [HealthCheck.function_scoped_fixture]
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=ONCE_PER_EXAMPLE)
+@given(st.binary(max_size=200))
+def test_random_bytes_raise_value_errors_only(tmp_path, raw):
+    read_all(file_of(tmp_path, raw))
+    read_all(file_of(tmp_path, b"\xa2\x06" + wire.encode_varint(len(raw)) + raw))
+    with contextlib.suppress(ValueError):
+        weights.read_blob(file_of(tmp_path, raw))
+
+
+@settings(max_examples=500, deadline=None, suppress_health_check=ONCE_PER_EXAMPLE)
+@given(
+    st.dictionaries(
+        st.integers(0, len(BASE_BYTES) - 1), st.integers(0, 255), min_size=1, max_size=4
+    )
+)
+def test_flipped_bytes_raise_value_errors_only_and_take_no_memory(tmp_path, changes):
+    raw = bytearray(BASE_BYTES)
+    for at, byte in changes.items():
+        raw[at] = byte
+    path = file_of(tmp_path, bytes(raw))
+    tracemalloc.start()
+    try:
+        read_all(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("raw", "error"),
+    [
+        (b"", r"a blob of shape \(\) needs 1 numbers, the file holds 0; is this a binaryproto"),
+        (blob_of([0]).SerializeToString(), "no numbers in .* this is not a binaryproto"),
+        (
+            blob_of([3, 2**40], 3).SerializeToString(),
+            "3 x 1099511627776 needs 3298534883328 numbers",
+        ),
+        (b"\x2a\x03abc", "3 bytes are no array of 4 each"),
+        (b"\x28\x03", "numbers of 4 bytes were expected, got kind 0"),
+    ],
+)
+def test_hostile_blobs_are_refused(tmp_path, raw, error):
+    with pytest.raises(ValueError, match=error):
+        weights.read_blob(file_of(tmp_path, raw, "bad.binaryproto"))
+
+
+def test_a_file_that_shrinks_is_seen(tiny_weights):
+    entry = weights.index(tiny_weights)[1].blobs[0]
+    tiny_weights.write_bytes(tiny_weights.read_bytes()[: entry.runs[0].offset + 8])
+    with (
+        open(tiny_weights, "rb") as file,
+        pytest.raises(ValueError, match="432 bytes expected, 8 read; the file was changed"),
+    ):
+        weights.read_into(file, entry, np.empty(entry.shape, np.float32))
