@@ -188,7 +188,7 @@ def map_codes(codes: Array, table: str | Table | U8, *, out: Any = None) -> U8:
     Examples
     --------
     >>> map_codes(np.array([[0, 255]], np.uint8), "cyclic_lbp").tolist()
-    [[[255, 172, 132], [3, 83, 121]]]
+    [[[255, 172, 132], [18, 105, 128]]]
     """
     name = "map_codes"
     if not isinstance(codes, np.ndarray) or codes.dtype not in (np.uint8, np.uint16):
