@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import ArrayLike as ArrayLike
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
+    Bool = NDArray[np.bool_]
     U8 = NDArray[np.uint8]
     U16 = NDArray[np.uint16]
     F32 = NDArray[np.float32]
     F64 = NDArray[np.float64]
 else:
-    Array = U8 = U16 = F32 = F64 = Any
+    Array = ArrayLike = Bool = U8 = U16 = F32 = F64 = Any

@@ -6,10 +6,13 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
-F32 = npt.NDArray[np.float32]
+from lbpmap._arrays import F32
+
 Shape = tuple[int, ...]
+
+# Caffe's kMaxBlobAxes, which is also NumPy's limit before 2.0.
+MAX_AXES = 32
 
 
 class Storage:
@@ -31,17 +34,11 @@ class Storage:
             self._array = np.zeros(count, np.float32)
         return self._array[:count]
 
-    def overwrite(self, array: F32) -> None:
-        """Put `array` in the place of what is there, which views handed out keep."""
+    def take_unfilled(self, count: int) -> F32:
+        """Return the first `count` elements for overwriting: of any content, the filler not run."""
         if self._array is None:
-            self._array = array.reshape(-1)
-        else:
-            self._array[: array.size] = array.reshape(-1)
-
-    @property
-    def is_made(self) -> bool:
-        """Whether memory has been taken."""
-        return self._array is not None
+            self._array = np.empty(count, np.float32)
+        return self.take(count)
 
 
 class Blob:
@@ -126,11 +123,6 @@ class Blob:
         """Use the values of `other`, which has as many elements, instead of one's own."""
         self._storage = other._storage
 
-    def overwrite(self, array: F32) -> None:
-        """Take `array` (of this blob's size) as the values, without running the filler."""
-        self._storage.overwrite(array)
-
-    @property
-    def is_made(self) -> bool:
-        """Whether the values have been asked for or written: they then take memory."""
-        return self._storage.is_made
+    def unfilled(self) -> F32:
+        """Return the values for overwriting, a view of any content: the filler is not run."""
+        return self._storage.take_unfilled(self.count).reshape(self._shape)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from lbpmap._arrays import F32, Array
 from lbpmap.caffe import io
 from lbpmap.caffe.formats.messages import TEST
 from lbpmap.caffe.net import Net, PathLike
-
-F32 = npt.NDArray[np.float32]
 
 
 class Classifier(Net):
@@ -44,7 +41,7 @@ class Classifier(Net):
         model_file: PathLike,
         pretrained_file: PathLike,
         image_dims: Sequence[int] | None = None,
-        mean: npt.NDArray[Any] | None = None,
+        mean: Array | None = None,
         input_scale: float | None = None,
         raw_scale: float | None = None,
         channel_swap: Sequence[int] | None = None,
@@ -65,7 +62,7 @@ class Classifier(Net):
         self.crop_dims = np.array(shape[2:])
         self.image_dims = np.array(image_dims) if image_dims else self.crop_dims
 
-    def predict(self, inputs: Sequence[npt.NDArray[Any]], oversample: bool = True) -> F32:
+    def predict(self, inputs: Sequence[Array], oversample: bool = True) -> F32:
         """Classify pictures.
 
         Parameters

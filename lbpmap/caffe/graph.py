@@ -117,7 +117,8 @@ def _readers(layers: list[Message]) -> dict[_Top, int]:
         for j, blob in enumerate(layer.top):
             if blob in list(layer.top)[:j]:
                 raise ValueError(f'layer "{layer.name}": top blob "{blob}" is named twice')
-            if blob in made and blob not in layer.bottom:
+            in_place = j < len(layer.bottom) and layer.bottom[j] == blob
+            if blob in made and not in_place:
                 maker = layers[made[blob][0]].name
                 raise ValueError(
                     f'layer "{layer.name}": top blob "{blob}" is already made by layer "{maker}"'

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, Union
+from typing import Union
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from lbpmap import resize
+from lbpmap._arrays import F32, F64, Array
 from lbpmap.caffe.formats.messages import BlobProto, BlobProtoVector, Message
 from lbpmap.caffe.proto import caffe_pb2
 
-F32 = npt.NDArray[np.float32]
 PathLike = Union[str, "os.PathLike[str]"]
 
 __all__ = [
@@ -73,7 +72,7 @@ def load_image(filename: PathLike, color: bool = True) -> F32:
     return np.asarray(values @ _LUMINANCE, np.float32)[:, :, np.newaxis]
 
 
-def resize_image(im: npt.NDArray[Any], new_dims: Sequence[int], interp_order: int = 1) -> F32:
+def resize_image(im: Array, new_dims: Sequence[int], interp_order: int = 1) -> F32:
     """Stretch a picture as the scikit-image of 2015 did; see `lbpmap.resize`.
 
     Parameters
@@ -99,8 +98,8 @@ def resize_image(im: npt.NDArray[Any], new_dims: Sequence[int], interp_order: in
 
 
 def oversample(
-    images: Sequence[npt.NDArray[Any]] | npt.NDArray[Any],
-    crop_dims: Sequence[int] | npt.NDArray[Any],
+    images: Sequence[Array] | Array,
+    crop_dims: Sequence[int] | Array,
 ) -> F32:
     """Cut the four corners, the centre, and their mirrors.
 
@@ -131,7 +130,7 @@ def oversample(
     return crops
 
 
-def blobproto_to_array(blob: Message, return_diff: bool = False) -> npt.NDArray[np.float64]:
+def blobproto_to_array(blob: Message, return_diff: bool = False) -> F64:
     """Return the values of a BlobProto (or its gradients) in the blob's shape.
 
     For a file, `lbpmap.caffe.formats.weights.read_blob` is faster and checks more.
@@ -142,7 +141,7 @@ def blobproto_to_array(blob: Message, return_diff: bool = False) -> npt.NDArray[
     return data.reshape(tuple(blob.shape.dim))
 
 
-def array_to_blobproto(arr: npt.NDArray[Any], diff: npt.NDArray[Any] | None = None) -> Message:
+def array_to_blobproto(arr: Array, diff: Array | None = None) -> Message:
     """Return a BlobProto of an array's shape and values.
 
     Examples
@@ -159,13 +158,13 @@ def array_to_blobproto(arr: npt.NDArray[Any], diff: npt.NDArray[Any] | None = No
     return blob
 
 
-def arraylist_to_blobprotovector_str(arraylist: Sequence[npt.NDArray[Any]]) -> bytes:
+def arraylist_to_blobprotovector_str(arraylist: Sequence[Array]) -> bytes:
     """Return the bytes of a BlobProtoVector that holds the arrays."""
     vector = BlobProtoVector(blobs=[array_to_blobproto(array) for array in arraylist])
     return bytes(vector.SerializeToString())
 
 
-def blobprotovector_str_to_arraylist(data: bytes) -> list[npt.NDArray[np.float64]]:
+def blobprotovector_str_to_arraylist(data: bytes) -> list[F64]:
     """Return the arrays that the bytes of a BlobProtoVector hold."""
     return [blobproto_to_array(blob) for blob in BlobProtoVector.FromString(data).blobs]
 
@@ -192,10 +191,10 @@ class Transformer:
         self.transpose: dict[str, tuple[int, ...]] = {}
         self.channel_swap: dict[str, tuple[int, ...]] = {}
         self.raw_scale: dict[str, float] = {}
-        self.mean: dict[str, npt.NDArray[Any]] = {}
+        self.mean: dict[str, Array] = {}
         self.input_scale: dict[str, float] = {}
 
-    def preprocess(self, in_: str, data: npt.NDArray[Any]) -> F32:
+    def preprocess(self, in_: str, data: Array) -> F32:
         """Stretch, transpose, swap channels, scale, subtract the mean, scale: in this order.
 
         Parameters
@@ -225,7 +224,7 @@ class Transformer:
             picture = picture * np.float32(self.input_scale[in_])
         return picture
 
-    def deprocess(self, in_: str, data: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def deprocess(self, in_: str, data: Array) -> Array:
         """Undo `preprocess`, all but the stretching."""
         self._check(in_)
         picture = data.copy().squeeze()
@@ -260,7 +259,7 @@ class Transformer:
         self._check(in_)
         self.raw_scale[in_] = scale
 
-    def set_mean(self, in_: str, mean: npt.NDArray[Any]) -> None:
+    def set_mean(self, in_: str, mean: Array) -> None:
         """Set what is subtracted: an array (C, H, W), or a value a channel.
 
         A mean of another size than the input is stretched to it, as pycaffe does since 2017-06;

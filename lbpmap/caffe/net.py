@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any, Union
 
 import numpy as np
-import numpy.typing as npt
 
+from lbpmap._arrays import F32, ArrayLike
 from lbpmap.caffe import assembly, graph
-from lbpmap.caffe.blob import Blob
+from lbpmap.caffe.blob import Blob, Shape
 from lbpmap.caffe.formats import prototxt, weights
 from lbpmap.caffe.formats.messages import TEST, TRAIN
 from lbpmap.caffe.layers.on_numpy import FORWARD
 from lbpmap.caffe.layers.plan import Layer
 
-F32 = npt.NDArray[np.float32]
 PathLike = Union[str, "os.PathLike[str]"]
 
 
@@ -114,7 +113,7 @@ class Net:
         blobs: Iterable[str] | None = None,
         start: str | None = None,
         end: str | None = None,
-        **inputs: npt.ArrayLike,
+        **inputs: ArrayLike,
     ) -> dict[str, F32]:
         """Run the layers, or those from `start` to `end`.
 
@@ -147,12 +146,14 @@ class Net:
         if inputs:
             self._write_inputs(inputs)
         self._fit(first)
-        for layer in self.layers[first : last + 1]:
-            self._run(layer)
+        # Infinities and NaN are values here, as in Caffe, and no reason for a warning.
+        with np.errstate(all="ignore"):
+            for layer in self.layers[first : last + 1]:
+                self._run(layer)
         return {name: self.blobs[name].data for name in wanted}
 
     def forward_all(
-        self, blobs: Iterable[str] | None = None, **inputs: npt.ArrayLike
+        self, blobs: Iterable[str] | None = None, **inputs: ArrayLike
     ) -> dict[str, F32]:
         """Run any number of inputs through the net, a batch of its own size at a time.
 
@@ -227,9 +228,7 @@ class Net:
         for name, pairs in matches:
             with open(name, "rb") as file:
                 for entry, blob in pairs:
-                    array = blob.data if blob.is_made else np.empty(blob.shape, np.float32)
-                    weights.read_into(file, entry, array)
-                    blob.overwrite(array)
+                    weights.read_into(file, entry, blob.unfilled())
 
     def save(self, path: PathLike) -> None:
         """Write a caffemodel in the newest form, which Caffe loads; whole or not at all."""
@@ -239,7 +238,7 @@ class Net:
             ((layer.param, [blob.data for blob in layer.blobs]) for layer in self.layers),
         )
 
-    def _blob_shapes(self) -> list[tuple[int, ...]]:
+    def _blob_shapes(self) -> list[Shape]:
         return [blob.shape for blob in self.blobs.values()]
 
     def _position(self, name: str) -> int:
@@ -252,7 +251,7 @@ class Net:
             raise ValueError(f'{self._source}: no blob "{name}"; known are {", ".join(self.blobs)}')
         return self.blobs[name]
 
-    def _write_inputs(self, inputs: dict[str, npt.ArrayLike]) -> None:
+    def _write_inputs(self, inputs: dict[str, ArrayLike]) -> None:
         if set(inputs) != set(self.inputs):
             raise ValueError(
                 f"{self._source}: forward got {', '.join(sorted(inputs))}, the net's inputs are "

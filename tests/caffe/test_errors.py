@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from lbpmap import caffe
 
 
-def given(dims, name="i"):
+def blob(dims, name="i"):
     shape = f"input_param {{ shape {{ {dims} }} }}"
     return f'layer {{ name: "{name}" type: "Input" top: "{name}" {shape} }}\n'
 
 
-DATA = given("dim: 2 dim: 4 dim: 6 dim: 6", "data")
+DATA = blob("dim: 2 dim: 4 dim: 6 dim: 6", "data")
 
 
 def one(kind, more="", bottom="data", top=None, name="x"):
@@ -91,6 +95,10 @@ def pool(settings, more="", top=None):
             r"windows of 4 x 81000000 are too many",
         ),
         (
+            conv("num_output: 1 kernel_size: 3 pad: 30000 stride: 60000"),
+            "the padded input of 4 x",
+        ),
+        (
             conv('num_output: 1 kernel_size: 3 weight_filler { type: "gausian" }'),
             'unknown filler "gausian"; known are constant',
         ),
@@ -113,6 +121,8 @@ def pool(settings, more="", top=None):
             one("Dropout", "dropout_param { dropout_ratio: 1 }"),
             "dropout_ratio is 1, it must lie between",
         ),
+        (one("Exp", "exp_param { base: 0 }"), "base is 0, it must be positive"),
+        (one("Log", "log_param { base: 1 }"), "base is 1, it must be positive, .* 1 has no Log"),
         (one("Softmax", "softmax_param { axis: -5 }"), "axis is -5"),
         (one("Concat", 'bottom: "e"'), 'unknown bottom blob "e"'),
         (one("Slice", 'top: "y" top: "z"'), "3 tops do not divide 4"),
@@ -128,12 +138,12 @@ def pool(settings, more="", top=None):
         (one("Scale", "scale_param { num_axes: 4 }"), "num_axes 4 is too many"),
         (one("SPP", "spp_param { pyramid_height: 0 }"), "pyramid_height is 0"),
         (one("SPP", "spp_param { pyramid_height: 6 }"), "pyramid_height 6 is too much"),
-        (given("dim: 2147483648 dim: 2147483648"), r"more than 2\^31 - 1 elements"),
-        (given("dim: -1"), "negative dimension"),
+        (blob("dim: 2147483648 dim: 2147483648"), r"more than 2\^31 - 1 elements"),
+        (blob("dim: -1"), "negative dimension"),
         ('layer { name: "i" type: "Input" top: "i" }', "has 1 tops but 0 shapes"),
-        (given("dim: 1 " * 40), "a blob of 40 axes"),
+        (blob("dim: 1 " * 40), "a blob of 40 axes"),
         (
-            "".join(given("dim: 2000000000", f"i{k}") for k in range(10)),
+            "".join(blob("dim: 2000000000", f"i{k}") for k in range(10)),
             'layer "i8" .* than 64 GiB',
         ),
     ],
@@ -147,3 +157,43 @@ def test_errors_name_the_layer(text_file, text, error):
         caffe.Net(path, caffe.TEST)
     assert str(caught.value).startswith(f"{path}: layer ")
     assert "\n" not in str(caught.value)
+
+
+NUMBERS = re.compile(r"(?<=: )-?\d+")
+HOSTILE = [
+    "0",
+    "-1",
+    "1",
+    "3",
+    "100",
+    "65536",
+    "2147483647",
+    "4294967295",
+    "-2147483648",
+    "9223372036854775807",
+    "1e30",
+    "nan",
+]
+
+
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.integers(0), st.sampled_from(HOSTILE), st.integers(0), st.sampled_from(HOSTILE))
+def test_hostile_numbers_build_a_net_or_raise_value_errors(tiny, at, number, also_at, also):
+    text = tiny.read_text()
+    for place, value in ((at, number), (also_at, also)):
+        found = list(NUMBERS.finditer(text))
+        match = found[place % len(found)]
+        text = text[: match.start()] + value + text[match.end() :]
+    path = tiny.with_name("hostile.prototxt")
+    path.write_text(text)
+    try:
+        net = caffe.Net(path, caffe.TEST)
+    except ValueError as error:
+        # pytest.raises would not let a net pass that is good in spite of its odd numbers.
+        one_line = str(error).startswith(str(path)) and "\n" not in str(error)
+        if not one_line:
+            raise
+    else:
+        assert list(net.params) == ["conv", "ip"]

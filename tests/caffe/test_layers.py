@@ -305,6 +305,19 @@ def test_bases_of_exp_and_log(text_file, check_equal):
     check_equal(y, np.log(1 + 2 * x.astype(np.float64)) / math.log(3))
 
 
+def test_infinities_are_values(text_file):
+    x = np.array([[0, -1, np.inf]], np.float32)
+    _, _, y = run(text_file, None, 'type: "Log"', x=x)
+    np.testing.assert_array_equal(y, [[-np.inf, np.nan, np.inf]])
+
+
+def test_a_huge_kernel_takes_no_time(text_file):
+    pooling = "kernel_size: 4000000001 pad: 2000000000 pool: AVE"
+    _, _, y = run(text_file, (1, 2, 3, 4), f'type: "Pooling" pooling_param {{ {pooling} }}')
+    assert y.shape == (1, 2, 3, 4)
+    assert np.abs(y).max() < 1e-15
+
+
 def test_a_label_that_is_no_class_is_an_error(text_file):
     labels = np.array([0, 3], np.float32)
     with pytest.raises(

@@ -177,7 +177,7 @@ def model_of(blob):
         (b"", "the file is empty, a caffemodel was expected"),
         (b"name: 'text'", r"byte 0: field 13 is of kind 6|byte \d+: "),
         (NetParameter(name="n").SerializeToString(), "no layers in 3 bytes; this is not a"),
-        (model_of(blob_of([2**31, 2**31])), r'layer "fc6": byte \d+: .* needs 4611686018427387904 numbers, the file holds 0'),
+        (model_of(blob_of([2**31] * 2)), r'layer "fc6": .* needs 4611686018427387904 numbers'),
         (model_of(blob_of([2, 3], 5)), r'layer "fc6": .* 2 x 3 needs 6 numbers, the file holds 5'),
         (model_of(blob_of([-1, 3], 3)), r'layer "fc6": .* a dimension of -1'),
         (model_of(blob_of([1] * 33, 1)), r'layer "fc6": .* more than 32 dimensions'),

@@ -15,23 +15,19 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from io import BufferedReader
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from lbpmap._arrays import F32, Array
 from lbpmap._atomic import atomic_write
+from lbpmap.caffe.blob import MAX_AXES, Shape
 from lbpmap.caffe.formats import wire
 from lbpmap.caffe.formats.messages import Message
 from lbpmap.caffe.formats.upgrade import V1_TYPES
 from lbpmap.caffe.formats.wire import Buffer, Field, WireError
 
-F32 = npt.NDArray[np.float32]
-
-# Caffe's kMaxBlobAxes, which is also NumPy's limit before 2.0.
-MAX_AXES = 32
 # Layers, blobs and runs of numbers in one file. ResNet-152 has some 1,500; a hostile file of empty
-# layers would otherwise take 200 times its size in memory.
+# layers would otherwise take 35 times its size in memory.
 MAX_ENTRIES = 1_000_000
 _CHUNK = 2**20  # numbers that are converted at a time where they cannot be read in place
 
@@ -72,11 +68,11 @@ class BlobEntry:
     A `legacy` shape has four dimensions, filled up with ones in front: (1, 1, N, K).
     """
 
-    shape: tuple[int, ...]
+    shape: Shape
     runs: tuple[Run, ...]
     legacy: bool
 
-    def fits(self, shape: tuple[int, ...]) -> bool:
+    def fits(self, shape: Shape) -> bool:
         """Whether a parameter of `shape` can take this blob."""
         if self.legacy:
             return len(shape) <= 4 and (1,) * (4 - len(shape)) + shape == self.shape
@@ -285,9 +281,7 @@ def _convert(file: BufferedReader, run: Run, out: F32) -> None:
         file.seek(run.offset + first * run.step)
         raw = file.read(length)
         _complete(file, run, len(raw), length)
-        numbers: npt.NDArray[Any] = np.ndarray(
-            count, np.dtype(f"<f{run.width}"), raw, strides=(run.step,)
-        )
+        numbers: Array = np.ndarray(count, np.dtype(f"<f{run.width}"), raw, strides=(run.step,))
         with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, as in Caffe
             out[first : first + count] = numbers
 
@@ -367,7 +361,7 @@ def write(
                 file.write(np.ascontiguousarray(array, "<f4").reshape(-1).data.cast("B"))
 
 
-def _blob_head(array: npt.NDArray[Any]) -> bytes:
+def _blob_head(array: Array) -> bytes:
     """Everything of a layer's blob but its numbers: keys, lengths and shape."""
     dims = b"".join(map(wire.encode_varint, array.shape))
     shape = wire.key_and_length(1, len(dims)) + dims

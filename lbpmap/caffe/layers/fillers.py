@@ -9,12 +9,11 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
+from lbpmap._arrays import F32
 from lbpmap.caffe.blob import Shape
 from lbpmap.caffe.formats.messages import FillerParameter, Message
 
-F32 = npt.NDArray[np.float32]
 _Rng = np.random.Generator
 
 

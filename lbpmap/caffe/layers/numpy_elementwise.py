@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
+from lbpmap._arrays import F32
 from lbpmap.caffe.formats.messages import MESSAGES, TRAIN
 from lbpmap.caffe.layers.plan import Layer
-
-F32 = npt.NDArray[np.float32]
 
 _PROD: int = MESSAGES["EltwiseParameter"].PROD
 _MAX: int = MESSAGES["EltwiseParameter"].MAX

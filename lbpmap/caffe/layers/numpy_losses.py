@@ -5,13 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
+from lbpmap._arrays import F32, Bool
 from lbpmap.caffe.formats.messages import MESSAGES, Message
 from lbpmap.caffe.layers.plan import Layer
-
-F32 = npt.NDArray[np.float32]
-Bool = npt.NDArray[np.bool_]
 
 _LossParameter = MESSAGES["LossParameter"]
 _L1: int = MESSAGES["HingeLossParameter"].L1

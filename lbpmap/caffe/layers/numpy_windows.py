@@ -7,15 +7,13 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
+from lbpmap._arrays import F32
 from lbpmap.caffe.formats.messages import MESSAGES
 from lbpmap.caffe.layers import shape_rules, windows
 from lbpmap.caffe.layers.plan import Layer, Workspace
 from lbpmap.caffe.layers.windows import Windows
-
-F32 = npt.NDArray[np.float32]
 
 _MAX: int = MESSAGES["PoolingParameter"].MAX
 _WITHIN_CHANNEL: int = MESSAGES["LRNParameter"].WITHIN_CHANNEL
@@ -26,7 +24,10 @@ _LOWEST = -np.finfo(np.float32).max
 def _padded(image: F32, fit: Windows) -> F32:
     if not any(fit.pad):
         return image
-    return np.pad(image, ((0, 0), *((q, q) for q in fit.pad)))
+    sides = [n + 2 * q for n, q in zip(image.shape[1:], fit.pad)]
+    padded: F32 = np.zeros((len(image), *sides), np.float32)
+    padded[(slice(None), *(slice(q, n - q) for n, q in zip(sides, fit.pad)))] = image
+    return padded
 
 
 def _columns(image: F32, fit: Windows, workspace: Workspace) -> F32:
@@ -102,11 +103,11 @@ def spp(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
 
 
 def _shifts(fit: Windows, size: tuple[int, ...], axis: int) -> Iterator[tuple[slice, slice]]:
-    """For each offset in a window: which windows have a pixel there, and which pixels these are."""
-    n, s, q = size[axis], fit.stride[axis], fit.pad[axis]
-    for offset in range(fit.kernel[axis]):
-        first = max(0, -((offset - q) // s))
-        last = min(fit.out[axis], (n - 1 - offset + q) // s + 1)
+    """For each offset in a window that meets the image: which windows, and which pixels of it."""
+    n, s, q, out = size[axis], fit.stride[axis], fit.pad[axis], fit.out[axis]
+    # Beyond these, offsets lie in the padding of every window.
+    for offset in range(max(0, q - (out - 1) * s), min(fit.kernel[axis], q + n)):
+        first, last = max(0, -((offset - q) // s)), min(out, (n - 1 - offset + q) // s + 1)
         if first < last:
             start = first * s + offset - q
             yield slice(first, last), slice(start, start + (last - first - 1) * s + 1, s)
@@ -179,7 +180,7 @@ def lrn(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
 def _power(base: F32, exponent: float, spare: F32) -> F32:
     """Return base ^ exponent, in the memory of either argument."""
     if exponent == 0.75:
-        # Two square roots and a product are exact to 2e-7, and six times as fast as `power`.
+        # Two roots and a product: exact to 2e-7, and six times as fast as `power` without AVX-512.
         np.sqrt(base, out=base)
         np.sqrt(base, out=spare)
         spare *= base

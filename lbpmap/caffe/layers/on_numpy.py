@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
+from lbpmap._arrays import F32
 from lbpmap.caffe.layers import numpy_elementwise as elementwise
 from lbpmap.caffe.layers import numpy_losses as losses
 from lbpmap.caffe.layers import numpy_windows as windows
 from lbpmap.caffe.layers import shape_rules
 from lbpmap.caffe.layers.plan import Layer
 
-F32 = npt.NDArray[np.float32]
 Forward = Callable[[Layer, list[F32], list[F32]], None]
 
 

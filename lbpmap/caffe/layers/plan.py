@@ -6,12 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from lbpmap._arrays import F32
 from lbpmap.caffe.blob import Blob, Shape
 from lbpmap.caffe.formats.messages import FillerParameter, Message
-
-F32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -77,20 +77,30 @@ def convolution(layer: Message, bottoms: list[Shape]) -> Plan:
     if any(shape != bottoms[0] for shape in bottoms) or len(layer.top) != len(bottoms):
         raise ValueError("several bottoms must be of one shape, and have a top each")
     fit = windows.convolution(p, size)
-    columns = channels * math.prod(fit.kernel) * math.prod(fit.out)
-    if columns > MAX_COUNT:
+    _check_columns(channels, size, fit)
+    weight = (outputs, channels // p.group, *fit.kernel)
+    return Plan(((*outer, outputs, *fit.out),) * len(bottoms), _weights(p, weight, outputs))
+
+
+def _check_columns(channels: int, size: Shape, fit: windows.Windows) -> None:
+    """Refuse windows whose columns, or padding whose pixels, are more than a blob may hold."""
+    if channels * math.prod(fit.kernel) * math.prod(fit.out) > MAX_COUNT:
         raise ValueError(
             f"{math.prod(fit.out)} windows of {channels} x {math.prod(fit.kernel)} are too many "
             f"(2^31 - 1 elements in all)"
         )
-    weight = (outputs, channels // p.group, *fit.kernel)
-    return Plan(((*outer, outputs, *fit.out),) * len(bottoms), _weights(p, weight, outputs))
+    padded = tuple(n + 2 * q for n, q in zip(size, fit.pad))
+    if channels * math.prod(padded) > MAX_COUNT:
+        raise ValueError(
+            f"the padded input of {channels} x {padded} has more than 2^31 - 1 elements"
+        )
 
 
 def im2col(layer: Message, bottoms: list[Shape]) -> Plan:
     """Make a channel for every pixel of the window."""
     outer, channels, size = _split_at_channels(layer.convolution_param, bottoms[0])
     fit = windows.convolution(layer.convolution_param, size)
+    _check_columns(channels, size, fit)
     return Plan(((*outer, channels * math.prod(fit.kernel), *fit.out),))
 
 
@@ -164,6 +174,14 @@ def prelu(layer: Message, bottoms: list[Shape]) -> Plan:
         raise ValueError(f"the input must have channels, got shape {bottoms[0]}")
     filler = p.filler if p.HasField("filler") else constant(0.25)
     return Plan((bottoms[0],), (Param(() if p.channel_shared else bottoms[0][1:2], filler),))
+
+
+def exponential(layer: Message, bottoms: list[Shape]) -> Plan:
+    """Keep the shape of the bottom; a base is positive, or -1 for e."""
+    p = layer.exp_param if layer.type == "Exp" else layer.log_param
+    if (p.base != -1 and not p.base > 0) or (layer.type == "Log" and p.base == 1):
+        raise ValueError(f"base is {p.base:g}, it must be positive, or -1 for e; 1 has no Log")
+    return Plan((bottoms[0],))
 
 
 def softmax(layer: Message, bottoms: list[Shape]) -> Plan:

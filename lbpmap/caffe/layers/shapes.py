@@ -6,14 +6,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lbpmap.caffe.blob import Shape
+from lbpmap.caffe.blob import MAX_AXES, Shape
 from lbpmap.caffe.formats.messages import Message
 from lbpmap.caffe.layers import fillers
 from lbpmap.caffe.layers import shape_rules as rules
 from lbpmap.caffe.layers.plan import Plan
 
-# Caffe's kMaxBlobAxes, which is also NumPy's limit before 2.0.
-MAX_AXES = 32
 _MANY = 1 << 30
 
 
@@ -89,14 +87,14 @@ LAYER_TYPES: dict[str, LayerType] = {
     "ELU": LayerType(rules.same),
     "Eltwise": LayerType(rules.eltwise, bottoms=(2, _MANY)),
     "EuclideanLoss": LayerType(rules.loss_of_targets, bottoms=(2, 2), loss=True),
-    "Exp": LayerType(rules.same),
+    "Exp": LayerType(rules.exponential),
     "Flatten": LayerType(rules.flatten, shares=True),
     "HingeLoss": LayerType(rules.loss_of_labels, bottoms=(2, 2), loss=True),
     "Im2col": LayerType(rules.im2col),
     "InnerProduct": LayerType(rules.inner_product),
     "Input": LayerType(rules.input_, bottoms=(0, 0), tops=(1, _MANY)),
     "LRN": LayerType(rules.lrn),
-    "Log": LayerType(rules.same),
+    "Log": LayerType(rules.exponential),
     "MVN": LayerType(rules.same),
     "MultinomialLogisticLoss": LayerType(rules.loss_of_labels, bottoms=(2, 2), loss=True),
     "PReLU": LayerType(rules.prelu),

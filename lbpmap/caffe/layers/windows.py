@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lbpmap.caffe.blob import Shape
 from lbpmap.caffe.formats.messages import MESSAGES, Message
-
-Shape = tuple[int, ...]
 
 _PoolingParameter = MESSAGES["PoolingParameter"]
 FLOOR: int = _PoolingParameter.FLOOR
