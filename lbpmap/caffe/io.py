@@ -53,7 +53,8 @@ def load_image(filename: PathLike, color: bool = True) -> F32:
     """
     with Image.open(filename) as file:
         picture: Image.Image = file
-        if picture.mode.startswith("I;16"):
+        # Older versions of Pillow read 16-bit PNG as 32-bit integers.
+        if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PNG"):
             values = np.asarray(picture) / 65535
         else:
             if picture.mode in ("1", "LA", "La"):
