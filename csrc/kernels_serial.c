@@ -140,6 +140,54 @@ static void lookup16_serial(const uint16_t *codes, ptrdiff_t codes_stride, size_
                      rgb + (ptrdiff_t)y * rgb_stride);
 }
 
+/* Counts the codes [begin, end) of a row into one cell. */
+typedef void row_count(const uint8_t *row, size_t begin, size_t end, const uint16_t *bin,
+                       uint32_t *cell);
+
+static void count8(const uint8_t *row, size_t begin, size_t end, const uint16_t *bin,
+                   uint32_t *cell) {
+    for (size_t x = begin; x < end; ++x)
+        ++cell[bin[row[x]]];
+}
+
+static void count16(const uint8_t *row, size_t begin, size_t end, const uint16_t *bin,
+                    uint32_t *cell) {
+    const uint16_t *codes = (const uint16_t *)(const void *)row;
+    for (size_t x = begin; x < end; ++x)
+        ++cell[bin[codes[x]]];
+}
+
+static size_t cell_edge(size_t length, size_t i, size_t cells) {
+    return (size_t)((uint64_t)length * i / cells);
+}
+
+static void each_cell(const lbpmap_cells *cells, const uint8_t *codes, ptrdiff_t codes_stride,
+                      size_t width, size_t height, row_count *count, uint32_t *counts) {
+    memset(counts, 0, cells->rows * cells->columns * cells->bins * sizeof *counts);
+    for (size_t j = 0; j < cells->rows; ++j) {
+        const size_t bottom = cell_edge(height, j + 1, cells->rows);
+        for (size_t y = cell_edge(height, j, cells->rows); y < bottom; ++y) {
+            const uint8_t *row = codes + (ptrdiff_t)y * codes_stride;
+            for (size_t i = 0; i < cells->columns; ++i)
+                count(row, cell_edge(width, i, cells->columns),
+                      cell_edge(width, i + 1, cells->columns), cells->bin,
+                      counts + (j * cells->columns + i) * cells->bins);
+        }
+    }
+}
+
+static void histogram_serial(const lbpmap_cells *cells, const uint8_t *codes,
+                             ptrdiff_t codes_stride, size_t width, size_t height,
+                             uint32_t *counts) {
+    each_cell(cells, codes, codes_stride, width, height, count8, counts);
+}
+
+static void histogram16_serial(const lbpmap_cells *cells, const uint16_t *codes,
+                               ptrdiff_t codes_stride, size_t width, size_t height,
+                               uint32_t *counts) {
+    each_cell(cells, (const uint8_t *)codes, codes_stride, width, height, count16, counts);
+}
+
 static void gray_serial(const uint8_t *rgb, ptrdiff_t rgb_stride, size_t width, size_t height,
                         uint8_t *gray, ptrdiff_t gray_stride) {
     for (size_t y = 0; y < height; ++y) {
@@ -159,4 +207,5 @@ static int always(void) {
 const lbpmap_kernels lbpmap_kernels_serial = {
     "serial",       always,        gray_serial,     codes_serial,
     codes16_serial, lookup_serial, lookup16_serial, mapped_serial,
+    histogram_serial, histogram16_serial,
 };

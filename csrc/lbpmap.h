@@ -1,7 +1,7 @@
 /* lbpmap.h: the whole contract of the C core.
  *
  * A grey picture becomes local binary pattern (LBP) codes; codes are looked up in a table of
- * colours, the "mapped binary pattern".
+ * colours, the "mapped binary pattern", or counted in a grid of cells.
  *
  * What holds for every function here:
  *   - The caller owns all memory. Nothing is allocated, nothing is kept.
@@ -66,14 +66,32 @@ typedef struct {
 int lbpmap_neighborhood_init(lbpmap_neighborhood *out, lbpmap_layout layout, int32_t points,
                              int32_t radius, lbpmap_arithmetic arithmetic);
 
-/* One implementation of every kernel: a row of the dispatch table. All rows give the same bytes.
+/* How codes are counted: through `bin`, in rows x columns cells.
  *
- * gray      RGB pixels (3 bytes each) -> MATLAB's rgb2gray, rounded half up.
- * codes     grey -> codes; points <= 8.
- * codes16   grey -> codes of up to 16 bits.
- * lookup    codes -> table[code], 3 bytes each. `table` has 256 x 3 bytes.
- * lookup16  the same for 16-bit codes; every code must be < the table's number of rows.
- * mapped    codes and lookup in one pass; points <= 8, `table` has 256 x 3 bytes. */
+ * Cell (j, i) holds the codes of rows height * j / rows up to height * (j + 1) / rows and of columns
+ * width * i / columns up to width * (i + 1) / columns, divisions rounded down: cells differ by at
+ * most one pixel a side. 1 <= rows <= height and 1 <= columns <= width leave none empty. */
+typedef struct {
+    size_t rows;
+    size_t columns;
+    size_t bins;         /* 1..65536 */
+    const uint16_t *bin; /* of each code, every one < bins: 256 entries for 8-bit codes, for 16-bit
+                            codes one more than the largest code */
+} lbpmap_cells;
+
+/* One implementation of every kernel: a row of the dispatch table. All rows give the same bytes,
+ * and no pointer is NULL.
+ *
+ * gray         RGB pixels (3 bytes each) -> MATLAB's rgb2gray, rounded half up.
+ * codes        grey -> codes; points <= 8.
+ * codes16      grey -> codes of up to 16 bits.
+ * lookup       codes -> table[code], 3 bytes each. `table` has 256 x 3 bytes.
+ * lookup16     the same for 16-bit codes; every code must be < the table's number of rows.
+ * mapped       codes and lookup in one pass; points <= 8, `table` has 256 x 3 bytes.
+ * histogram    codes -> how many fall in each bin of each cell. `counts` has rows x columns x bins
+ *              entries, cell after cell, row by row; they are set, not added to. A cell of 2^32
+ *              pixels or more counts modulo 2^32.
+ * histogram16  the same for 16-bit codes. */
 typedef struct {
     const char *name;
     int (*supported)(void); /* 1 when this machine can run the row */
@@ -90,6 +108,10 @@ typedef struct {
     void (*mapped)(const lbpmap_neighborhood *nb, const uint8_t *gray, ptrdiff_t gray_stride,
                    size_t width, size_t height, const uint8_t *table, uint8_t *rgb,
                    ptrdiff_t rgb_stride);
+    void (*histogram)(const lbpmap_cells *cells, const uint8_t *codes, ptrdiff_t codes_stride,
+                      size_t width, size_t height, uint32_t *counts);
+    void (*histogram16)(const lbpmap_cells *cells, const uint16_t *codes, ptrdiff_t codes_stride,
+                        size_t width, size_t height, uint32_t *counts);
 } lbpmap_kernels;
 
 /* The rows that were compiled in, slowest first; NULL past the end. A constant table: which row to

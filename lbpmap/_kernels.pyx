@@ -6,7 +6,7 @@ Shapes, dtypes, unit strides within a row and overlap are the callers' to check 
 """
 
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, uint8_t, uint16_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
 
 
 cdef extern from "lbpmap.h" nogil:
@@ -34,6 +34,12 @@ cdef extern from "lbpmap.h" nogil:
         lbpmap_neighborhood *out, lbpmap_layout layout, int32_t points, int32_t radius,
         lbpmap_arithmetic arithmetic)
 
+    ctypedef struct lbpmap_cells:
+        size_t rows
+        size_t columns
+        size_t bins
+        const uint16_t *bin
+
     ctypedef struct lbpmap_kernels:
         const char *name
         int (*supported)() nogil
@@ -54,6 +60,10 @@ cdef extern from "lbpmap.h" nogil:
         void (*mapped)(
             const lbpmap_neighborhood *, const uint8_t *, ptrdiff_t, size_t, size_t,
             const uint8_t *, uint8_t *, ptrdiff_t) nogil
+        void (*histogram)(
+            const lbpmap_cells *, const uint8_t *, ptrdiff_t, size_t, size_t, uint32_t *) nogil
+        void (*histogram16)(
+            const lbpmap_cells *, const uint16_t *, ptrdiff_t, size_t, size_t, uint32_t *) nogil
 
     const lbpmap_kernels *lbpmap_kernels_at(size_t index)
     const char *lbpmap_compiler()
@@ -147,3 +157,28 @@ def mapped(
         lbpmap_kernels_at(isa).mapped(
             &nb.c, &gray[0, 0], gray.strides[0], out.shape[1], out.shape[0], &table[0, 0],
             &out[0, 0, 0], out.strides[0])
+
+
+cdef lbpmap_cells cells(const uint16_t[::1] bin, uint32_t[:, :, ::1] counts) noexcept nogil:
+    cdef lbpmap_cells c
+    c.rows, c.columns, c.bins = counts.shape[0], counts.shape[1], counts.shape[2]
+    c.bin = &bin[0]
+    return c
+
+
+def histogram(
+    int isa, const uint8_t[:, :] codes, const uint16_t[::1] bin, uint32_t[:, :, ::1] counts
+):
+    cdef lbpmap_cells c = cells(bin, counts)
+    with nogil:
+        lbpmap_kernels_at(isa).histogram(
+            &c, &codes[0, 0], codes.strides[0], codes.shape[1], codes.shape[0], &counts[0, 0, 0])
+
+
+def histogram16(
+    int isa, const uint16_t[:, :] codes, const uint16_t[::1] bin, uint32_t[:, :, ::1] counts
+):
+    cdef lbpmap_cells c = cells(bin, counts)
+    with nogil:
+        lbpmap_kernels_at(isa).histogram16(
+            &c, &codes[0, 0], codes.strides[0], codes.shape[1], codes.shape[0], &counts[0, 0, 0])

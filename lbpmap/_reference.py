@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lbpmap._arrays import U8, U16
+from lbpmap._arrays import U8, U16, Array
 
 
 class Sample(NamedTuple):
@@ -100,3 +100,22 @@ def lbp_codes(gray: U8, samples: list[Sample], radius: int, arithmetic: str) -> 
 def map_codes(codes: U16, table: U8) -> U8:
     """Look every code up in `table` (2^P, 3)."""
     return table[codes]
+
+
+def histogram(codes: Array, bin_of_code: U16, bins: int, grid: tuple[int, int]) -> Array:
+    """Count codes (H, W) by bin in each cell: (rows, columns, bins).
+
+    Cell edges lie at `length * i // cells`, so that sides differ by at most one pixel.
+    """
+    tops, lefts = (
+        [length * i // cells for i in range(cells + 1)] for length, cells in zip(codes.shape, grid)
+    )
+    return np.array(
+        [
+            [
+                np.bincount(bin_of_code[codes[top:bottom, left:right]].ravel(), minlength=bins)
+                for left, right in zip(lefts, lefts[1:])
+            ]
+            for top, bottom in zip(tops, tops[1:])
+        ]
+    )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import lbpmap
 import lbpmap.pictures
-from lbpmap import _kernels, _reference
+from lbpmap import _isa, _kernels, _reference
 
 ISAS = lbpmap.build_info()["available"]
 ARITHMETICS = ["exact", "released"]
@@ -172,3 +172,42 @@ def test_any_picture_view_and_radius(data):
         with lbpmap.use_isa(name):
             got = lbpmap.lbp_codes(gray, radius, arithmetic=arithmetic)
             np.testing.assert_array_equal(got, want)
+
+
+def count(codes, bin_of_code, bins, grid):
+    kernel = _kernels.histogram if codes.dtype == np.uint8 else _kernels.histogram16
+    counts = np.full((*grid, bins), 7, np.uint32)
+    kernel(_isa.chosen(), codes, bin_of_code, counts)
+    return counts
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_histograms_of_every_width(isa, width):
+    rng = np.random.default_rng(width)
+    for dtype, codes_of in ((np.uint8, 256), (np.uint16, 65536)):
+        codes = rng.integers(0, codes_of, (5, width)).astype(dtype)
+        every = np.arange(codes_of, dtype=np.uint16)
+        for grid in ((1, 1), (2, 1), (5, width), (3, min(width, 7))):
+            got = count(codes, every, codes_of, grid)
+            want = _reference.histogram(codes, every, codes_of, grid)
+            np.testing.assert_array_equal(got, want, err_msg=str(grid))
+            assert got.sum() == codes.size
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_histograms_of_any_view_grid_and_bins(data):
+    height = data.draw(st.integers(1, 12), "height")
+    width = data.draw(st.integers(1, 100), "width")
+    grid = data.draw(st.tuples(st.integers(1, height), st.integers(1, width)), "grid")
+    dtype = data.draw(st.sampled_from([np.uint8, np.uint16]), "dtype")
+    bits = 8 if dtype == np.uint8 else data.draw(st.integers(1, 16), "bits")
+    bins = data.draw(st.integers(1, 2**bits), "bins")
+    step = data.draw(st.sampled_from([1, -1, 2, -3]), "step")
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1), "seed"))
+    codes = rng.integers(0, 2**bits, (abs(step) * height, width)).astype(dtype)[::step]
+    bin_of_code = rng.integers(0, bins, 2**bits).astype(np.uint16)
+    want = _reference.histogram(codes, bin_of_code, bins, grid)
+    for name in ISAS:
+        with lbpmap.use_isa(name):
+            np.testing.assert_array_equal(count(codes, bin_of_code, bins, grid), want)

@@ -151,6 +151,54 @@ static void grays(const lbpmap_kernels *k, size_t width) {
     free(gray.memory);
 }
 
+static void histograms(const lbpmap_kernels *k, size_t width, size_t height, size_t levels) {
+    const int flip = (int)(random_bits() & 1);
+    lbpmap_cells cells;
+    cells.rows = 1 + random_bits() % height;
+    cells.columns = 1 + random_bits() % width;
+    cells.bins = 1 + random_bits() % 300;
+    const size_t entries = cells.rows * cells.columns * cells.bins;
+    plane codes = new_plane(width, height, random_bits() % 5, flip);
+    plane codes16 = new_plane(2 * width, height, 2 * (random_bits() % 5), !flip);
+    uint16_t *bin = malloc(levels * sizeof *bin);
+    uint32_t *want = calloc(entries, sizeof *want);
+    uint32_t *want16 = calloc(entries, sizeof *want16);
+    uint32_t *got = malloc(entries * sizeof *got);
+    if (!bin || !want || !want16 || !got)
+        abort();
+    for (size_t i = 0; i < levels; ++i)
+        bin[i] = (uint16_t)(random_bits() % cells.bins);
+    for (size_t j = 0; j < cells.rows; ++j)
+        for (size_t i = 0; i < cells.columns; ++i)
+            for (size_t y = height * j / cells.rows; y < height * (j + 1) / cells.rows; ++y)
+                for (size_t x = width * i / cells.columns; x < width * (i + 1) / cells.columns;
+                     ++x) {
+                    const uint8_t narrow = (uint8_t)random_bits();
+                    const uint16_t wide = (uint16_t)(random_bits() % levels);
+                    const size_t cell = (j * cells.columns + i) * cells.bins;
+                    codes.first[(ptrdiff_t)y * codes.stride + (ptrdiff_t)x] = narrow;
+                    memcpy(codes16.first + (ptrdiff_t)y * codes16.stride + 2 * (ptrdiff_t)x, &wide,
+                           2);
+                    ++want[cell + bin[narrow]];
+                    ++want16[cell + bin[wide]];
+                }
+    cells.bin = bin;
+    memset(got, 0xAB, entries * sizeof *got);
+    k->histogram(&cells, codes.first, codes.stride, width, height, got);
+    check(!memcmp(got, want, entries * sizeof *got), "histogram", k->name, (int)width, (int)height,
+          (int)cells.bins);
+    k->histogram16(&cells, (const uint16_t *)(const void *)codes16.first, codes16.stride, width,
+                   height, got);
+    check(!memcmp(got, want16, entries * sizeof *got), "histogram16", k->name, (int)width,
+          (int)height, (int)cells.bins);
+    free(codes.memory);
+    free(codes16.memory);
+    free(bin);
+    free(want);
+    free(want16);
+    free(got);
+}
+
 static void refusals(void) {
     lbpmap_neighborhood nb;
     check(lbpmap_neighborhood_init(&nb, LBPMAP_CIRCULAR, 0, 1, LBPMAP_EXACT) == -1, "P 0", "", 0, 0, 0);
@@ -176,6 +224,10 @@ int main(void) {
         }
         for (size_t w = 0; w < n_widths; ++w) {
             grays(k, (size_t)widths[w]);
+            for (size_t height = 1; height <= 9; ++height) {
+                histograms(k, (size_t)widths[w], height, 256);
+                histograms(k, (size_t)widths[w], height, 1u << (8 + random_bits() % 9));
+            }
             for (size_t r = 0; r < sizeof radii / sizeof radii[0]; ++r)
                 for (size_t p = 0; p < sizeof points / sizeof points[0]; ++p)
                     for (int arithmetic = 0; arithmetic < 2; ++arithmetic)
