@@ -15,8 +15,9 @@ CORE = Extension(
         "csrc/dispatch.c",
         "csrc/neighborhood.c",
         "csrc/kernels_serial.c",
+        "csrc/kernels_avx512.c",
     ],
-    depends=["csrc/lbpmap.h"],
+    depends=["csrc/lbpmap.h", "csrc/kernels.h"],
     include_dirs=["csrc"],
     extra_compile_args=FLAGS,
 )

@@ -1,14 +1,15 @@
 /* dispatch.c: the table of kernels.
  *
- * A new instruction set is one file, one declaration and one line of `rows`, guarded by the macro
- * that its compiler defines, so that a compiler which lacks it makes a shorter table. Rows stand
+ * A new instruction set is one file, one declaration in kernels.h and one line of `rows`, guarded by
+ * a macro, so that a compiler which lacks it makes a shorter table. Rows stand
  * in order of speed: a machine that supports a later row supports the earlier ones. */
-#include "lbpmap.h"
-
-extern const lbpmap_kernels lbpmap_kernels_serial;
+#include "kernels.h"
 
 static const lbpmap_kernels *const rows[] = {
     &lbpmap_kernels_serial,
+#ifdef LBPMAP_AVX512
+    &lbpmap_kernels_avx512,
+#endif
 };
 
 const lbpmap_kernels *lbpmap_kernels_at(size_t index) {

@@ -14,7 +14,7 @@
  *
  * Grey is MATLAB's weights times 2^22: right for all 2^24 colours, of which none comes closer than
  * 4.5e-6 to a rounding tie, and with no smaller power of two. */
-#include "lbpmap.h"
+#include "kernels.h"
 
 #include <string.h>
 
@@ -103,25 +103,25 @@ static void each_chunk(const lbpmap_neighborhood *nb, const uint8_t *gray, ptrdi
     }
 }
 
-static void codes_serial(const lbpmap_neighborhood *nb, const uint8_t *gray, ptrdiff_t gray_stride,
+void lbpmap_codes_serial(const lbpmap_neighborhood *nb, const uint8_t *gray, ptrdiff_t gray_stride,
                          size_t width, size_t height, uint8_t *codes, ptrdiff_t codes_stride) {
     each_chunk(nb, gray, gray_stride, width, height, store8, NULL, codes, codes_stride, 1);
 }
 
-static void codes16_serial(const lbpmap_neighborhood *nb, const uint8_t *gray,
+void lbpmap_codes16_serial(const lbpmap_neighborhood *nb, const uint8_t *gray,
                            ptrdiff_t gray_stride, size_t width, size_t height, uint16_t *codes,
                            ptrdiff_t codes_stride) {
     each_chunk(nb, gray, gray_stride, width, height, store16, NULL, (uint8_t *)codes, codes_stride,
                2);
 }
 
-static void mapped_serial(const lbpmap_neighborhood *nb, const uint8_t *gray,
+void lbpmap_mapped_serial(const lbpmap_neighborhood *nb, const uint8_t *gray,
                           ptrdiff_t gray_stride, size_t width, size_t height,
                           const uint8_t *table, uint8_t *rgb, ptrdiff_t rgb_stride) {
     each_chunk(nb, gray, gray_stride, width, height, store_mapped, table, rgb, rgb_stride, 3);
 }
 
-static void lookup_serial(const uint8_t *codes, ptrdiff_t codes_stride, size_t width,
+void lbpmap_lookup_serial(const uint8_t *codes, ptrdiff_t codes_stride, size_t width,
                           size_t height, const uint8_t *table, uint8_t *rgb,
                           ptrdiff_t rgb_stride) {
     for (size_t y = 0; y < height; ++y) {
@@ -132,7 +132,7 @@ static void lookup_serial(const uint8_t *codes, ptrdiff_t codes_stride, size_t w
     }
 }
 
-static void lookup16_serial(const uint16_t *codes, ptrdiff_t codes_stride, size_t width,
+void lbpmap_lookup16_serial(const uint16_t *codes, ptrdiff_t codes_stride, size_t width,
                             size_t height, const uint8_t *table, uint8_t *rgb,
                             ptrdiff_t rgb_stride) {
     for (size_t y = 0; y < height; ++y)
@@ -176,19 +176,19 @@ static void each_cell(const lbpmap_cells *cells, const uint8_t *codes, ptrdiff_t
     }
 }
 
-static void histogram_serial(const lbpmap_cells *cells, const uint8_t *codes,
+void lbpmap_histogram_serial(const lbpmap_cells *cells, const uint8_t *codes,
                              ptrdiff_t codes_stride, size_t width, size_t height,
                              uint32_t *counts) {
     each_cell(cells, codes, codes_stride, width, height, count8, counts);
 }
 
-static void histogram16_serial(const lbpmap_cells *cells, const uint16_t *codes,
+void lbpmap_histogram16_serial(const lbpmap_cells *cells, const uint16_t *codes,
                                ptrdiff_t codes_stride, size_t width, size_t height,
                                uint32_t *counts) {
     each_cell(cells, (const uint8_t *)codes, codes_stride, width, height, count16, counts);
 }
 
-static void gray_serial(const uint8_t *rgb, ptrdiff_t rgb_stride, size_t width, size_t height,
+void lbpmap_gray_serial(const uint8_t *rgb, ptrdiff_t rgb_stride, size_t width, size_t height,
                         uint8_t *gray, ptrdiff_t gray_stride) {
     for (size_t y = 0; y < height; ++y) {
         const uint8_t *in = rgb + (ptrdiff_t)y * rgb_stride;
@@ -205,7 +205,14 @@ static int always(void) {
 }
 
 const lbpmap_kernels lbpmap_kernels_serial = {
-    "serial",       always,        gray_serial,     codes_serial,
-    codes16_serial, lookup_serial, lookup16_serial, mapped_serial,
-    histogram_serial, histogram16_serial,
+    "serial",
+    always,
+    lbpmap_gray_serial,
+    lbpmap_codes_serial,
+    lbpmap_codes16_serial,
+    lbpmap_lookup_serial,
+    lbpmap_lookup16_serial,
+    lbpmap_mapped_serial,
+    lbpmap_histogram_serial,
+    lbpmap_histogram16_serial,
 };

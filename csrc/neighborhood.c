@@ -17,6 +17,7 @@
 #include "lbpmap.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const double two_pi = 6.283185307179586476925286766559;
@@ -63,6 +64,29 @@ static void place_circular(lbpmap_sample *s, int32_t i, int32_t points, int32_t 
     s->millionths[3] = 1000000 - s->millionths[0] - s->millionths[1] - s->millionths[2];
 }
 
+/* The sum of lbp.m 0.3.2, left to right, for a corner whose diagonal is c and whose other two pixels
+ * are c + delta (beside the centre) and c - delta (above or below it). */
+static double tied_value(const lbpmap_sample *s, int c, int delta) {
+    double sum = 0;
+    for (int k = 0; k < 4; ++k) {
+        const int32_t row = abs(s->row[k / 2]), col = abs(s->col[k % 2]);
+        const double pixel = c + (row < col ? delta : row > col ? -delta : 0);
+        sum = k ? sum + s->weight[k] * pixel : s->weight[k] * pixel;
+    }
+    return sum;
+}
+
+static void tabulate_ties(lbpmap_neighborhood *nb) {
+    for (int corner = 0; corner < 4; ++corner)
+        for (int c = 0; c < 256; ++c) {
+            const int reach = c < 255 - c ? c : 255 - c; /* both pixels must exist */
+            for (int delta = -reach; delta <= reach; ++delta)
+                if (tied_value(&nb->sample[2 * corner + 1], c, delta) < c)
+                    nb->tie_zero[corner][(delta + 132) / 8][c] |=
+                        (uint8_t)(1u << ((delta + 132) % 8));
+        }
+}
+
 int lbpmap_neighborhood_init(lbpmap_neighborhood *out, lbpmap_layout layout, int32_t points,
                              int32_t radius, lbpmap_arithmetic arithmetic) {
     static const int32_t square[8][2] = {{0, 1},  {-1, 1}, {-1, 0}, {-1, -1},
@@ -82,5 +106,7 @@ int lbpmap_neighborhood_init(lbpmap_neighborhood *out, lbpmap_layout layout, int
         else
             place_circular(&out->sample[i], i, points, radius);
     }
+    if (layout == LBPMAP_CIRCULAR && points == 8 && arithmetic == LBPMAP_RELEASED)
+        tabulate_ties(out);
     return 0;
 }

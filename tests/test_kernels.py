@@ -44,6 +44,7 @@ def pictures(radius, width=70, height=9):
     yield "random", rng.integers(0, 256, shape, np.uint8)
     yield "two-level", rng.choice(np.array([17, 201], np.uint8), shape)
     yield "close", rng.integers(100, 104, shape, np.uint8)
+    yield "extremes", rng.choice(np.array([0, 1, 2, 3, 127, 128, 252, 254, 255], np.uint8), shape)
     for step in (1, 2, 5):
         yield f"ramp {step}", ((step * x) % 256).astype(np.uint8)
         yield f"steep ramp {step}", ((step * y + 3 * x) % 256).astype(np.uint8)
@@ -71,6 +72,21 @@ def test_flat_pictures_of_all_levels(isa, radius, arithmetic):
     assert codes == [int(expected(picture, radius, arithmetic)[0, 0]) for picture in flat]
     not_all_ones = {"exact": 0, "released": {1: 62, 5: 25, 10: 90}[radius]}[arithmetic]
     assert sum(code != 255 for code in codes) == not_all_ones
+
+
+def test_every_tie_of_radius_1(isa):
+    """All 32,768 pairs of a centre and a delta, with a tie in each of the four corners."""
+    centre, delta = np.mgrid[0:256, -127:128]
+    possible = (np.abs(delta) <= centre) & (np.abs(delta) <= 255 - centre)
+    c, d = centre[possible], delta[possible]
+    assert len(c) == 32768
+    patches = np.array([[c, c - d, c], [c + d, c, c + d], [c, c - d, c]], np.uint8)
+    picture = patches.reshape(3, 3, 128, 256).transpose(2, 0, 3, 1).reshape(3 * 128, 3 * 256)
+    for arithmetic in ARITHMETICS:
+        got = lbpmap.lbp_codes(picture, arithmetic=arithmetic)
+        np.testing.assert_array_equal(got, expected(picture, 1, arithmetic))
+    tied = lbpmap.lbp_codes(picture, arithmetic="released")[::3, ::3].ravel() & 0b10101010
+    assert 0 < np.count_nonzero(tied != 0b10101010) < len(c)
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -1,0 +1,38 @@
+/* kernels.h: inside the core only: the rows of the dispatch table, and the serial kernels, which
+ * stand in wherever another row has nothing faster. lbpmap.h says what each does. */
+#ifndef LBPMAP_KERNELS_H
+#define LBPMAP_KERNELS_H
+
+#include "lbpmap.h"
+
+extern const lbpmap_kernels lbpmap_kernels_serial;
+
+/* AVX-512 needs a compiler that knows VBMI2. */
+#if defined(__x86_64__) && (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 8))
+#define LBPMAP_AVX512 1
+extern const lbpmap_kernels lbpmap_kernels_avx512;
+#endif
+
+void lbpmap_gray_serial(const uint8_t *rgb, ptrdiff_t rgb_stride, size_t width, size_t height,
+                        uint8_t *gray, ptrdiff_t gray_stride);
+void lbpmap_codes_serial(const lbpmap_neighborhood *nb, const uint8_t *gray, ptrdiff_t gray_stride,
+                         size_t width, size_t height, uint8_t *codes, ptrdiff_t codes_stride);
+void lbpmap_codes16_serial(const lbpmap_neighborhood *nb, const uint8_t *gray,
+                           ptrdiff_t gray_stride, size_t width, size_t height, uint16_t *codes,
+                           ptrdiff_t codes_stride);
+void lbpmap_lookup_serial(const uint8_t *codes, ptrdiff_t codes_stride, size_t width,
+                          size_t height, const uint8_t *table, uint8_t *rgb, ptrdiff_t rgb_stride);
+void lbpmap_lookup16_serial(const uint16_t *codes, ptrdiff_t codes_stride, size_t width,
+                            size_t height, const uint8_t *table, uint8_t *rgb,
+                            ptrdiff_t rgb_stride);
+void lbpmap_mapped_serial(const lbpmap_neighborhood *nb, const uint8_t *gray,
+                          ptrdiff_t gray_stride, size_t width, size_t height,
+                          const uint8_t *table, uint8_t *rgb, ptrdiff_t rgb_stride);
+void lbpmap_histogram_serial(const lbpmap_cells *cells, const uint8_t *codes,
+                             ptrdiff_t codes_stride, size_t width, size_t height,
+                             uint32_t *counts);
+void lbpmap_histogram16_serial(const lbpmap_cells *cells, const uint16_t *codes,
+                               ptrdiff_t codes_stride, size_t width, size_t height,
+                               uint32_t *counts);
+
+#endif
