@@ -163,11 +163,12 @@ static __attribute__((noinline)) __m512i clear_steep_ties(__m512i codes, __mmask
                                                           __m512i delta, __m512i centre,
                                                           const uint8_t (*windows)[256], int bit) {
     const top high = top_of(centre);
-    int8_t deltas[LANES];
-    _mm512_storeu_si512(deltas, delta);
+    const __m512i place = _mm512_add_epi8(delta, _mm512_set1_epi8((char)132));
+    uint8_t places[LANES];
+    _mm512_storeu_si512(places, place);
     while (ties) {
-        const int w = (deltas[__builtin_ctzll(ties)] + 132) / 8;
-        const __m512i offset = _mm512_sub_epi8(delta, _mm512_set1_epi8((char)(8 * w - 132)));
+        const int w = places[__builtin_ctzll(ties)] / 8;
+        const __m512i offset = _mm512_sub_epi8(place, _mm512_set1_epi8((char)(8 * w)));
         const __mmask64 inside = _mm512_mask_cmplt_epu8_mask(ties, offset, _mm512_set1_epi8(8));
         codes = clear_ties(codes, inside, power_of(inside, offset), centre, high, windows[w], bit);
         ties &= ~inside;

@@ -29,7 +29,7 @@
 extern "C" {
 #endif
 
-enum { LBPMAP_MAX_POINTS = 16, LBPMAP_MAX_RADIUS = 1 << 14, LBPMAP_TIE_WINDOWS = 33 };
+enum { LBPMAP_MAX_POINTS = 16, LBPMAP_MAX_RADIUS = 1 << 14, LBPMAP_TIE_WINDOWS = 32 };
 
 /* How a sample that falls between pixels is compared with the centre.
  *   LBPMAP_EXACT     lbp.m 0.3.3: weights rounded to millionths, the sample to 4 decimals. An
@@ -62,7 +62,7 @@ typedef struct {
     /* "released", 8 points on a circle: how ties fall in the corners (samples 1, 3, 5, 7) when the
      * pixels on the corner's diagonal equal the centre C and the two beside it are C + delta (left
      * or right) and C - delta (above or below). Bit j of tie_zero[corner][w][C] is 1 when the tie
-     * with delta = 8 w - 132 + j gives the bit 0; it is 0 where there is no such tie. */
+     * with delta = 8 w - 132 + j (modulo 256) gives the bit 0; it is 0 where there is no such tie. */
     uint8_t tie_zero[4][LBPMAP_TIE_WINDOWS][256];
 } lbpmap_neighborhood;
 

@@ -80,10 +80,11 @@ static void tabulate_ties(lbpmap_neighborhood *nb) {
     for (int corner = 0; corner < 4; ++corner)
         for (int c = 0; c < 256; ++c) {
             const int reach = c < 255 - c ? c : 255 - c; /* both pixels must exist */
-            for (int delta = -reach; delta <= reach; ++delta)
+            for (int delta = -reach; delta <= reach; ++delta) {
+                const unsigned place = (unsigned)(delta + 132) % 256;
                 if (tied_value(&nb->sample[2 * corner + 1], c, delta) < c)
-                    nb->tie_zero[corner][(delta + 132) / 8][c] |=
-                        (uint8_t)(1u << ((delta + 132) % 8));
+                    nb->tie_zero[corner][place / 8][c] |= (uint8_t)(1u << (place % 8));
+            }
         }
 }
 
