@@ -5,6 +5,8 @@ NumPy. `lbpmap.pictures` reads files, `lbpmap.caffe` runs Caffe nets with pycaff
 `lbpmap.emotion` puts them together, and the command ``lbpmap`` does it on files.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from lbpmap._version import __version__
 from lbpmap.transform import (
     REPRESENTATIONS,
@@ -20,6 +22,9 @@ from lbpmap.transform import (
     use_isa,
 )
 
+if TYPE_CHECKING:
+    from lbpmap.embedding import embed_codes
+
 __all__ = [
     "REPRESENTATIONS",
     "Representation",
@@ -27,6 +32,7 @@ __all__ = [
     "__version__",
     "build_info",
     "caffe_blob",
+    "embed_codes",
     "lbp_codes",
     "load_table",
     "map_codes",
@@ -34,3 +40,12 @@ __all__ = [
     "to_gray",
     "use_isa",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # `lbpmap.embedding` brings scipy and scikit-learn, which nothing else here needs.
+    if name == "embed_codes":
+        from lbpmap.embedding import embed_codes
+
+        return embed_codes
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,11 +9,11 @@ import traceback
 from collections.abc import Sequence
 
 from lbpmap._version import __version__
-from lbpmap.cli import demo, info, map, predict
+from lbpmap.cli import demo, info, map, predict, table
 
 ALL_GOOD, SOME_FAILED, USAGE = 0, 1, 2
 
-_COMMANDS = {"map": map, "predict": predict, "info": info, "demo": demo}
+_COMMANDS = {"map": map, "predict": predict, "info": info, "demo": demo, "table": table}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

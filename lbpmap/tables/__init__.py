@@ -13,11 +13,11 @@ import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, Protocol, Union
 
 import numpy as np
 
-from lbpmap._arrays import U8
+from lbpmap._arrays import F64, U8
 from lbpmap._atomic import atomic_write
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -37,6 +37,14 @@ PUBLISHED = {
     "lbp": "ff36ad91802f239381a447f741e32fc822966a97979088b18c1a9a448c69bdbd",
     "cyclic_lbp": "142dfd88edff0d99ee271cd888a32e59d18589f8958b089b7ad0982a8c365b6e",
 }
+
+
+class Embedded(Protocol):
+    """What colours are made of, such as `lbpmap.embedding.Embedding`."""
+
+    @property
+    def coordinates(self) -> F64:
+        """One row a code."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +113,62 @@ class Table:
         values = np.array(self.values, order="C")
         values.flags.writeable = False
         object.__setattr__(self, "values", values)
+
+    @classmethod
+    def from_embedding(
+        cls,
+        embedding: Embedded,
+        name: str,
+        *,
+        radius: int = 1,
+        arithmetic: str = "released",
+        provenance: str = "",
+    ) -> Table:
+        """Make colours of an embedding in three dimensions.
+
+        One affine map takes all three to 0..255, least and greatest of all coordinates, and the
+        result is rounded: distances between colours are those of the embedding, in other units.
+
+        Parameters
+        ----------
+        embedding : lbpmap.embedding.Embedding
+            `coordinates`, float64 (2**points, 3), one row a code.
+        name, radius, arithmetic, provenance
+            As for `Table`.
+
+        Returns
+        -------
+        Table
+
+        Raises
+        ------
+        ValueError
+            When the coordinates have another shape, are not finite or are all equal, or a field
+            is not as described.
+
+        Examples
+        --------
+        >>> from lbpmap.embedding import code_distance, embed
+        >>> Table.from_embedding(embed(code_distance("lbp")), "mine").published
+        True
+        """
+        placed = np.asarray(embedding.coordinates, np.float64)
+        if placed.ndim != 2 or placed.shape[1] != 3:
+            raise ValueError(
+                f"Table: an embedding must have coordinates (2**points, 3), got {placed.shape}: "
+                f"a table has three channels, so embed in three dimensions"
+            )
+        points = len(placed).bit_length() - 1
+        if len(placed) != 2**points or points < 1:
+            raise ValueError(
+                f"Table: an embedding must have a row for each of 2**points codes, "
+                f"got {len(placed)} rows"
+            )
+        if not np.isfinite(placed).all() or np.ptp(placed) == 0:
+            raise ValueError("Table: an embedding's coordinates must be finite and not all equal")
+        scaled = (placed - placed.min()) * (255 / np.ptp(placed))
+        values = np.rint(scaled).astype(np.uint8)
+        return cls(values, name, provenance, radius, points, arithmetic)
 
     @property
     def sha256(self) -> str:
