@@ -79,14 +79,15 @@ class Page:
         image = self._image.reduce(_FINER)
         draw = ImageDraw.Draw(image)
         for (x, y), text, size, align, colour in self._words:
-            font = _font(size)
-            left = x - align * draw.textlength(text, font=font)
+            letters = font(size)
+            left = x - align * draw.textlength(text, font=letters)
             # Letters without descenders fill the upper two thirds below the line's top.
-            draw.text((round(left), round(y - 0.62 * size)), text, colour, font=font)
+            draw.text((round(left), round(y - 0.62 * size)), text, colour, font=letters)
         return np.array(image)
 
 
-def _font(size: int) -> Font:
+def font(size: int) -> Font:
+    """Give letters of about this many pixels."""
     try:
         return ImageFont.load_default(size)
     except TypeError:  # Pillow before 10.1 has one size only

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from lbpmap._arrays import U8
+from lbpmap._page import INK, PAPER, font
 from lbpmap.representations import MAPPED
 from lbpmap.transform import lbp_codes, mapped_lbp, to_gray
 
 _MARGIN, _CAPTION, _TEXT = 14, 26, 15
-_PAPER, _INK = (252, 252, 250), (40, 40, 44)
 
 
 def sheet(photo: U8, *, scale: int = 2) -> U8:
@@ -74,21 +74,14 @@ def grid(panels: Sequence[tuple[str, U8]], *, columns: int, scale: int) -> U8:
             columns * (wide + _MARGIN) + _MARGIN,
             rows * (high + _CAPTION + _MARGIN) + _MARGIN,
         ),
-        _PAPER,
+        PAPER,
     )
     draw = ImageDraw.Draw(page)
-    font = _font()
+    letters = font(_TEXT)
     for i, (caption, picture) in enumerate(panels):
         left = _MARGIN + i % columns * (wide + _MARGIN)
         top = _MARGIN + i // columns * (high + _CAPTION + _MARGIN)
         large = Image.fromarray(np.repeat(np.repeat(picture, scale, axis=0), scale, axis=1))
         page.paste(large, (left + (wide - large.width) // 2, top + (high - large.height) // 2))
-        draw.text((left + wide // 2, top + high + 5), caption, _INK, font=font, anchor="ma")
+        draw.text((left + wide // 2, top + high + 5), caption, INK, font=letters, anchor="ma")
     return np.asarray(page)
-
-
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    try:
-        return ImageFont.load_default(_TEXT)
-    except TypeError:  # Pillow before 10.1 has one size only
-        return ImageFont.load_default()
