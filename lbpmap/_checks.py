@@ -109,13 +109,16 @@ def output(
     """Allocate an output, or check the one given: its last `packed` axes without gaps."""
     if out is None:
         return np.empty(shape, dtype)
-    wanted = f"{np.dtype(dtype)} {shape}"
     if not isinstance(out, np.ndarray):
-        raise TypeError(f"{function}: out must be an array, {wanted}, got {type(out).__name__}")
+        raise TypeError(
+            f"{function}: out must be an array, {np.dtype(dtype)} {shape}, got {type(out).__name__}"
+        )
     if out.dtype != dtype or out.shape != shape:
-        raise ValueError(f"{function}: out must be {wanted}, got {out.dtype} {out.shape}")
+        raise ValueError(
+            f"{function}: out must be {np.dtype(dtype)} {shape}, got {out.dtype} {out.shape}"
+        )
     if not out.flags.writeable:
-        raise ValueError(f"{function}: out is read-only; give a writable array, {wanted}")
+        raise ValueError(f"{function}: out is read-only; give an array that can be written")
     wanted_strides = np.empty(shape[-packed:], dtype).strides
     if out.size and out.strides[-packed:] != wanted_strides:
         raise ValueError(

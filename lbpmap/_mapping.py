@@ -72,8 +72,7 @@ def gray(rows: U8) -> U8:
 
 def mapper(chosen: Representation, code_255: str) -> Kernel:
     """Give the kernel of a representation: rows of a picture -> rows of the mapped picture."""
-    assert chosen.table is not None
-    table = padded(chosen.table.lookup(code_255 if chosen.table.published else "own"))
+    table = _rows(chosen, code_255)
     around = neighborhood(False, chosen.points, chosen.radius, chosen.arithmetic)
     isa = _isa.chosen()
 
@@ -86,6 +85,12 @@ def mapper(chosen: Representation, code_255: str) -> Kernel:
         _kernels.lookup16(isa, codes, table, out)
 
     return fused if chosen.points <= 8 else by_codes
+
+
+@lru_cache(maxsize=64)
+def _rows(chosen: Representation, code_255: str) -> U8:
+    assert chosen.table is not None
+    return padded(chosen.table.lookup(code_255 if chosen.table.published else "own"))
 
 
 def padded(rows: U8) -> U8:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Protocol, Union
 
@@ -170,7 +170,7 @@ class Table:
         values = np.rint(scaled).astype(np.uint8)
         return cls(values, name, provenance, radius, points, arithmetic)
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """SHA-256 of the values' bytes, row by row, as 64 hexadecimal digits."""
         return hashlib.sha256(self.values.tobytes()).hexdigest()
