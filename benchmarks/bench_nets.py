@@ -11,37 +11,26 @@ import os
 import platform
 import statistics
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-import lbpmap
 from lbpmap import caffe
+from lbpmap.emotion.registry import packaged_folder
+from lbpmap.emotion.synthetic import write_random_weights
 
 BATCHES = [1, 10, 32]
 
 
-def models() -> Path:
-    """Return the folder of the nets: inside an installed package, at the top of a checkout."""
-    installed = Path(lbpmap.__file__).parent / "caffe_models"
-    return installed if installed.is_dir() else Path(__file__).resolve().parents[1] / "caffe_models"
-
-
 @pytest.fixture(scope="module")
 def deploy():
-    return models() / "VGG_S_rgb" / "deploy.prototxt"
+    return packaged_folder() / "VGG_S_rgb" / "deploy.prototxt"
 
 
 @pytest.fixture(scope="module")
 def weights(deploy, tmp_path_factory):
     path = tmp_path_factory.mktemp("nets") / "full.caffemodel"
-    net = caffe.Net(deploy, caffe.TEST)
-    rng = np.random.default_rng(7)
-    for blobs in net.params.values():
-        rng.standard_normal(out=blobs[0].data, dtype=np.float32)
-        blobs[0].data[...] *= np.float32(np.sqrt(2 / (blobs[0].count // blobs[0].num)))
-    net.save(path)
+    write_random_weights(deploy, path)
     yield path
     path.unlink()
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import lbpmap
 from lbpmap import caffe
+from lbpmap.emotion.registry import packaged_folder
 
 PARAMETERS = 124_507_607
 
@@ -39,15 +39,9 @@ print(json.dumps([opened - start, peak() - start, blobs, prob.tolist()]))
 """
 
 
-def models() -> Path:
-    """Return the folder of the nets: inside an installed package, at the top of a checkout."""
-    installed = Path(lbpmap.__file__).parent / "caffe_models"
-    return installed if installed.is_dir() else Path(__file__).resolve().parents[2] / "caffe_models"
-
-
 @pytest.fixture(scope="module")
 def deploy() -> Path:
-    return models() / "VGG_S_rgb" / "deploy.prototxt"
+    return packaged_folder() / "VGG_S_rgb" / "deploy.prototxt"
 
 
 @pytest.fixture(scope="module")
