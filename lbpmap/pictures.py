@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from lbpmap._arrays import U8
-from lbpmap._atomic import atomic_write
+from lbpmap._files import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

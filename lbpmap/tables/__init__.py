@@ -18,7 +18,7 @@ from typing import Any, Protocol, Union
 import numpy as np
 
 from lbpmap._arrays import F64, U8
-from lbpmap._atomic import atomic_write
+from lbpmap._files import atomic_write
 
 PathLike = Union[str, "os.PathLike[str]"]
 

@@ -19,7 +19,7 @@ from io import BufferedReader
 import numpy as np
 
 from lbpmap._arrays import F32, Array
-from lbpmap._atomic import atomic_write
+from lbpmap._files import atomic_write
 from lbpmap.caffe.blob import MAX_AXES, Shape
 from lbpmap.caffe.formats import wire
 from lbpmap.caffe.formats.messages import Message

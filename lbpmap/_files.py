@@ -1,0 +1,123 @@
+"""Files: read only when they are files, and of a size that can be; written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Union
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+
+def regular_size(path: PathLike, expected: str) -> int:
+    """Give the size of a file that can be read to its end.
+
+    A pipe would wait for a writer that may never come, and a device may never end.
+
+    Parameters
+    ----------
+    path : str or path
+    expected : str
+        What should be there, for the error: "a prototxt".
+
+    Returns
+    -------
+    int
+        Bytes.
+
+    Raises
+    ------
+    OSError
+        When there is nothing, a folder, a pipe or a device.
+    """
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file; expected {expected}") from None
+    except NotADirectoryError:
+        raise NotADirectoryError(f"{path}: a part of this path is no folder") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(f"{path}: a folder; expected {expected}")
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(f"{path}: a pipe or a device; expected {expected}: copy it to a file")
+    return status.st_size
+
+
+def read_bytes(path: PathLike, most: int, expected: str) -> bytes:
+    """Read a small file whole.
+
+    Parameters
+    ----------
+    path : str or path
+    most : int
+        Bytes that no such file exceeds.
+    expected : str
+        What should be there, for the error.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    OSError
+        When it is no regular file, or cannot be read.
+    ValueError
+        When it is larger.
+    """
+    size = regular_size(path, expected)
+    if size > most:
+        raise ValueError(f"{path}: {size} bytes are too many for {expected} (at most {most})")
+    with open(path, "rb") as file:
+        return file.read(most)
+
+
+@contextmanager
+def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
+    """Open a file for writing that takes the place of `path` when the block ends well.
+
+    The bytes go to a new file in the same folder, are flushed to the disk and renamed over `path`
+    (over the file that it links to), so that a reader, a crash or a full disk never meets half of
+    them. On an error the new file is removed and an old `path` stays as it was.
+
+    Parameters
+    ----------
+    path : str or path
+        Where the file shall be; its folder must exist.
+
+    Yields
+    ------
+    binary file, open for writing and seeking
+
+    Raises
+    ------
+    OSError
+        When the folder is missing or full or may not be written, or `path` is no regular file.
+    """
+    target = Path(os.path.realpath(path))
+    if not os.fspath(path) or target.is_dir():
+        raise IsADirectoryError(f"{path}: a folder; expected the name of a file to write")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{path}: its folder does not exist; create the folder first")
+    if target.exists():
+        regular_size(target, "the name of a file to write")
+    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.part")
+    # Not tempfile.mkstemp: it makes files that only their owner may read, whatever the umask.
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    try:
+        handle = os.open(temporary, flags, 0o666)
+    except OSError as error:
+        raise type(error)(f"{path}: not written ({error.strerror})") from None
+    try:
+        with open(handle, "w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink()
+        raise
