@@ -15,6 +15,9 @@ from lbpmap import _checks
 from lbpmap._arrays import F32, U8
 from lbpmap.resize import resize_image
 
+# A picture of this side takes 400 MB while it is stretched.
+MAX_SIZE = 4096
+
 _UNIT = (np.arange(256) / 255).astype(np.float32)
 
 
@@ -36,6 +39,8 @@ class InputSpec:
         crop = _checks.positive(crop, "crop", name)
         _checks.one_of(crops, (1, 10), "crops", name)
         _checks.one_of(mean_mode, ("resize", "crop"), "mean_mode", name)
+        if size > MAX_SIZE:
+            raise ValueError(f"{name}: size must be at most {MAX_SIZE} pixels, got {size}")
         if crop > size:
             raise ValueError(f"{name}: crop={crop} is larger than size={size}")
         zero = np.zeros((1, 1, 1), np.float32)

@@ -5,8 +5,15 @@ from __future__ import annotations
 import os
 from types import TracebackType
 
-from lbpmap import _kernels
 from lbpmap._version import __version__
+
+try:
+    from lbpmap import _kernels
+except ImportError as error:
+    raise ImportError(
+        f"lbpmap: the compiled part is missing ({error}): in a checkout, build it with "
+        f"'pip install -e .', or run Python in another folder"
+    ) from error
 
 _COMPILED = _kernels.instruction_sets()
 _AVAILABLE = [name for name, supported in _COMPILED if supported]
@@ -20,16 +27,15 @@ def _index(name: str, argument: str) -> int:
     return [compiled for compiled, _ in _COMPILED].index(name)
 
 
-def _initial() -> int:
-    forced = os.environ.get("LBPMAP_ISA")
-    return _index(forced, "LBPMAP_ISA") if forced else _index(_AVAILABLE[-1], "default")
-
-
-_chosen = _initial()
+_chosen: int | None = None
 
 
 def chosen() -> int:
-    """Index of the row to pass to a kernel."""
+    """Index of the row to pass to a kernel; the first call makes the choice."""
+    global _chosen
+    if _chosen is None:
+        forced = os.environ.get("LBPMAP_ISA")
+        _chosen = _index(forced or _AVAILABLE[-1], "LBPMAP_ISA")
     return _chosen
 
 
@@ -49,7 +55,7 @@ class use_isa:
     Notes
     -----
     The choice holds for the whole process, all threads. All instruction sets give the same bytes.
-    The environment variable ``LBPMAP_ISA`` makes the choice at import.
+    The environment variable ``LBPMAP_ISA`` makes the first choice.
 
     Examples
     --------
@@ -60,7 +66,7 @@ class use_isa:
 
     def __init__(self, name: str) -> None:
         global _chosen
-        self._before = _chosen
+        self._before = chosen()
         _chosen = _index(name, "use_isa")
 
     def __enter__(self) -> use_isa:
@@ -90,5 +96,5 @@ def build_info() -> dict[str, object]:
         "compiler": _kernels.compiler(),
         "compiled": [name for name, _ in _COMPILED],
         "available": list(_AVAILABLE),
-        "chosen": _COMPILED[_chosen][0],
+        "chosen": _COMPILED[chosen()][0],
     }

@@ -212,7 +212,7 @@ class _RefusedError(ValueError):
 
 def _printable(path: PathLike) -> str:
     """Name a file in one line, also if its name holds line breaks or undecodable bytes."""
-    name = os.fspath(path)
+    name = os.fsdecode(path)
     return name if name.isprintable() else ascii(name)
 
 

@@ -11,6 +11,7 @@ T. Maenpaa, PAMI 24(7), 2002, as Oulu's lbp.m computes them.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -303,7 +304,7 @@ def caffe_blob(
         To subtract, in Caffe's channel order (BGR), 0..255: what `mean.binaryproto` holds, one
         value a channel, or an explicit 0.
     size : int, default 256
-        Side of the stretched picture, pixels.
+        Side of the stretched picture, pixels; at most 4096.
     crop : int, default 224
         Side of the crops, pixels.
     crops : {1, 10}
@@ -311,6 +312,7 @@ def caffe_blob(
     mean_mode : {"resize", "crop"}
         Resize a mean picture to `crop` (as pycaffe's Classifier has done since 2017), or crop it
         at the same place as the picture (as Caffe does in training; it must be `size` x `size`).
+        One of `crop` x `crop` is taken as it is.
     out : float32 array (N * crops, 3, crop, crop), optional
     threads : int, default 1
         Threads to use, over pictures.
@@ -362,6 +364,11 @@ def _rows(table: Any, name: str) -> U8:
                 f"{name}: a table must be a uint8 array (2^P, 3), got {table.dtype} {table.shape}"
             )
         return table
+    if not isinstance(table, (Table, str, os.PathLike)):
+        raise TypeError(
+            f"{name}: table must be a name, a table file, a Table or an array, got "
+            f"{type(table).__name__}"
+        )
     found = table if isinstance(table, Table) else load_table(table)
     return found.lookup("released" if found.published else "own")
 

@@ -86,7 +86,10 @@ def test_values_are_a_read_only_copy():
         ({"points": 17}, ValueError, "points must be 1 to 16"),
         ({"radius": 0}, ValueError, "radius must be at least 1"),
         ({"arithmetic": "double"}, ValueError, "arithmetic must be one of"),
-        ({"name": " "}, ValueError, "name must not be empty"),
+        ({"name": " "}, ValueError, "name must be fit for a file's name"),
+        ({"name": "../../pwned"}, ValueError, "without slashes"),
+        ({"name": "a\\b"}, ValueError, "without slashes"),
+        ({"name": ".."}, ValueError, "leading dots"),
         ({"provenance": "two\nlines"}, ValueError, "provenance must be a single line"),
     ],
 )
@@ -99,7 +102,7 @@ def damaged(text):
     """Files that are not the table in `text`, and what must be said of them."""
     lines = text.splitlines()
     yield "", "the first line must be"
-    yield "x" * (3 << 20), "larger than any table"
+    yield "x" * (3 << 20), "are too many for a table"
     yield text.replace("table 1", "table 9"), "the first line must be"
     yield "\n".join(lines[:3]), "header ends early: no 'points'"
     yield text.replace("# radius", "# radios"), ":3: expected '# radius: ...'"
@@ -127,7 +130,7 @@ def test_damaged_files_say_where(tmp_path):
     path.write_bytes(b"\x89PNG\r\n\xff\xfe")
     with pytest.raises(ValueError, match="not text"):
         load_table(path)
-    with pytest.raises(FileNotFoundError, match="no such table"):
+    with pytest.raises(FileNotFoundError, match="no such file; expected a table"):
         load_table(tmp_path / "other.table")
 
 

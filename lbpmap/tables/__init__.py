@@ -18,7 +18,7 @@ from typing import Any, Protocol, Union
 import numpy as np
 
 from lbpmap._arrays import F64, U8
-from lbpmap._files import atomic_write
+from lbpmap._files import atomic_write, read_bytes
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -108,8 +108,11 @@ class Table:
         for field in ("name", "provenance"):
             if len(getattr(self, field).splitlines()) > 1:
                 raise ValueError(f"Table: {field} must be a single line")
-        if not self.name.strip():
-            raise ValueError("Table: name must not be empty")
+        if not self.name.strip() or not set(self.name).isdisjoint("/\\\0") or self.name[0] == ".":
+            raise ValueError(
+                f"Table: name must be fit for a file's name, without slashes and leading dots, "
+                f"got {self.name!r}"
+            )
         values = np.array(self.values, order="C")
         values.flags.writeable = False
         object.__setattr__(self, "values", values)
@@ -260,13 +263,12 @@ def load_table(name_or_path: PathLike) -> Table:
     """
     if isinstance(name_or_path, str) and name_or_path in PUBLISHED:
         return _published(name_or_path)
-    path = Path(name_or_path)
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{path}: no such table; published ones are {', '.join(PUBLISHED)}, "
-            f"others are files written by Table.save"
+    if not isinstance(name_or_path, (str, os.PathLike)):
+        raise TypeError(
+            f"load_table: expected a name ({', '.join(PUBLISHED)}) or a path, got "
+            f"{type(name_or_path).__name__}"
         )
-    return _read(path)
+    return _read(Path(name_or_path))
 
 
 @cache
@@ -279,10 +281,7 @@ def _published(name: str) -> Table:
 
 
 def _read(path: Path) -> Table:
-    with path.open("rb") as file:
-        raw = file.read(_MAX_BYTES + 1)
-    if len(raw) > _MAX_BYTES:
-        raise ValueError(f"{path}: larger than any table ({_MAX_BYTES} bytes)")
+    raw = read_bytes(path, _MAX_BYTES, f"a table ({', '.join(PUBLISHED)}, or a file of one)")
     try:
         lines = raw.decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
