@@ -50,14 +50,18 @@ class InputSpec:
         if array.shape[1:] == (crop, crop):
             return InputSpec(size, crop, crops, zero, array)
         if mean_mode == "resize":
-            resized = resize_image(array.transpose(1, 2, 0), (crop, crop)).transpose(2, 0, 1)
-            return InputSpec(size, crop, crops, zero, resized)
+            return InputSpec(size, crop, crops, zero, resize_mean(array, crop))
         if array.shape[1:] != (size, size):
             raise ValueError(
                 f'{name}: mean_mode "crop" needs a mean of 3 x {size} x {size}, got '
                 f'{array.shape}; mean_mode="resize" takes any'
             )
         return InputSpec(size, crop, crops, array, zero)
+
+
+def resize_mean(mean: F32, crop: int) -> F32:
+    """Stretch a mean picture (3, H, W) to the crop, as pycaffe's Transformer does since 2017."""
+    return resize_image(mean.transpose(1, 2, 0), (crop, crop)).transpose(2, 0, 1)
 
 
 def _mean_array(mean: Any) -> F32:

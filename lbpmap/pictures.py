@@ -188,6 +188,8 @@ def find(inputs: PathLike | Iterable[PathLike]) -> list[tuple[Path, Path]]:
         inputs = [inputs]
     found: list[tuple[Path, Path]] = []
     for given in inputs:
+        if not os.fspath(given):
+            raise ValueError("an input without a name; expected a picture or a folder")
         path = Path(given)
         if path.is_dir():
             below = _pictures_below(path)
@@ -239,6 +241,8 @@ def _check_file(path: PathLike, name: str) -> None:
         raise FileNotFoundError(f"{name}: no such file; expected a picture") from error
     except ValueError as error:
         raise ValueError(f"{name}: not a file name ({error}); expected a picture") from error
+    if stat.S_ISDIR(mode) and not os.access(path, os.R_OK | os.X_OK):
+        raise PermissionError(f"{name}: a folder that may not be opened; expected a picture")
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(f"{name}: a folder; expected one picture file")
     # Opening a pipe would wait for a writer that may never come.
@@ -350,14 +354,18 @@ def _pictures_below(folder: Path) -> list[Path]:
             continue
         seen.add((status.st_dev, status.st_ino))
         folders = []
-        with os.scandir(folder / relative) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if _is_folder(entry):
-                    folders.append(relative / entry.name)
-                elif Path(entry.name).suffix.lower() in SUFFIXES:
-                    found.append(relative / entry.name)
+        try:
+            entries = list(os.scandir(folder / relative))
+        except PermissionError:
+            found.append(relative)  # reading it will say why, and the rest goes on
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if _is_folder(entry):
+                folders.append(relative / entry.name)
+            elif Path(entry.name).suffix.lower() in SUFFIXES:
+                found.append(relative / entry.name)
         # Last in, first out: in falling order the first name is walked first, and is the one by
         # which a folder with several names is listed.
         waiting.extend(sorted(folders, reverse=True))

@@ -5,8 +5,13 @@ Needs the extra ``lbpmap[torch]``.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+try:
+    import torch
+    from torch import Tensor, nn
+except ImportError as error:
+    raise ImportError(
+        "lbpmap.torch needs PyTorch: pip install 'lbpmap[torch]', or PyTorch's CPU build first"
+    ) from error
 
 from lbpmap import _kernels
 from lbpmap.representations import AnyRepresentation, resolve

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -102,7 +104,10 @@ def test_one_bad_file_among_a_thousand(tmp_path, capsys):
         (["a.png", "b/a.png", "-o", "out"], "rename one, or map them into different folders"),
         (["a.png", "a.jpg", "-o", "out"], "would be written to"),
         (["b", "-o", "b"], "is an input and an output"),
-        (["a.png", "-o", "out", "--threads", "0"], "threads must be a positive integer"),
+        (["a.png", "-o", "out", "-r", "same.table", "-r", "lbp"], "two tables are named 'lbp'"),
+        (["a.png", "-o", "a.png"], "a.png: "),
+        (["a.png", "-o", "a.png/sub"], "a.png/sub: "),
+        (["a.png", "-o", "out", "-r", "empty"], "empty: a folder; expected a table"),
     ],
 )
 def test_map_refuses_before_it_writes(tmp_path, monkeypatch, capsys, arguments, message):
@@ -112,10 +117,14 @@ def test_map_refuses_before_it_writes(tmp_path, monkeypatch, capsys, arguments, 
     (tmp_path / "a.jpg").write_bytes((tmp_path / "a.png").read_bytes())
     photo(tmp_path / "b" / "a.png")
     photo(tmp_path / "b" / "a_cyclic_lbp.png")
+    values = RNG.integers(0, 256, (256, 3), np.uint8)
+    lbpmap.Table(values, "lbp").save(tmp_path / "same.table")
     before = written(tmp_path)
-    assert main(["map", *arguments]) in (1, 2)
+    assert main(["map", *arguments]) == 2
     said = capsys.readouterr().err
     assert message in said
+    assert said.count("\n") == 1
+    assert "Errno" not in said
     assert written(tmp_path) == before
 
 
@@ -178,11 +187,68 @@ def test_help_of_every_command(command, capsys):
 
 
 def test_wrong_usage_is_exit_code_two(capsys):
-    for arguments in ([], ["mop"], ["map"], ["map", "a.png"], ["predict"], ["info", "--what"]):
+    wrong = [[], ["mop"], ["map"], ["map", "a.png"], ["predict"], ["info", "--what"]]
+    wrong += [["map", "", "-o", "out"], ["map", "a.png", "-o", ""], ["predict", ""]]
+    wrong += [["map", "a.png", "-o", "out", "--threads", "0"], ["demo", "-o", "sheet.jpg"]]
+    for arguments in wrong:
         with pytest.raises(SystemExit) as ended:
             main(arguments)
         assert ended.value.code == 2
         assert "usage: lbpmap" in capsys.readouterr().err
+
+
+def test_a_folder_of_links_in_a_circle_goes_on(tmp_path, capsys):
+    photo(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "self.png").symlink_to(tmp_path / "in" / "self.png")
+    assert main(["map", str(tmp_path / "in"), "-o", str(tmp_path / "out")]) == 1
+    assert "self.png: " in capsys.readouterr().err
+    assert written(tmp_path / "out") == ["a_cyclic_lbp.png"]
+
+
+def run(arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "lbpmap", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def test_an_unknown_instruction_set_is_one_line(tmp_path):
+    photo(tmp_path / "a.png")
+    for arguments in (["info"], ["map", str(tmp_path / "a.png"), "-o", str(tmp_path / "out")]):
+        done = run(arguments, LBPMAP_ISA="mmx")
+        assert done.returncode != 0
+        assert "LBPMAP_ISA: no instruction set 'mmx' here; available: serial" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX signals")
+def test_an_end_by_signal_removes_what_is_half_written(tmp_path):
+    """A demo that is ended while it writes 498 MB leaves no temporary file."""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "lbpmap", "demo", "-o", str(tmp_path / "sheet.png")]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("lbpmap-demo-*/.*.part")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 128 + signal.SIGTERM
+    assert written(tmp_path) == ["sheet.png"]
+
+
+def test_a_full_output_ends_the_run_in_one_line(tmp_path):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "lbpmap", "table", "list"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
 
 
 def test_as_a_module_into_a_closed_pipe(tmp_path):

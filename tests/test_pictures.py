@@ -539,3 +539,22 @@ def test_every_suffix_belongs_to_a_format_that_is_read() -> None:
     Image.init()
     known = Image.registered_extensions()
     assert all(known.get(suffix, "MPO") in pictures._FORMATS for suffix in pictures.SUFFIXES)
+
+
+def test_a_folder_that_may_not_be_opened_is_named_and_the_rest_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "closed").mkdir()
+    pictures.write_png(tmp_path / "open.png", GREY)
+    scandir = os.scandir
+
+    def refused(path: Path) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert [relative.name for _, relative in pictures.find(tmp_path)] == ["closed", "open.png"]
+    with pytest.raises(PermissionError, match="closed: a folder that may not be opened"):
+        pictures.read(tmp_path / "closed")

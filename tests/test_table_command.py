@@ -30,7 +30,7 @@ def test_list_names_tables_and_what_they_are_for(tmp_path, capsys):
     assert "my.table: 5 points" in said
     assert "cyclic_lbp_10 (cyclic_lbp)" in said
     assert main(["table", "list", str(tmp_path / "no.table")]) == 2
-    assert "no such table" in capsys.readouterr().err
+    assert "no such file; expected a table" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["lbp", "cyclic_lbp"])
@@ -116,10 +116,13 @@ def test_make_takes_the_options_of_embedding(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["show", "lpb", "-o", "a.png"], "lpb: no such table; published ones are lbp, cyclic_lbp"),
+        (
+            ["show", "lpb", "-o", "a.png"],
+            "lpb: no such file; expected a table (lbp, cyclic_lbp,",
+        ),
         (["show", "bad.table", "-o", "a.png"], "bad.table: not a table"),
         (["show", "lbp", "-o", "no/a.png"], "no/a.png: its folder does not exist"),
-        (["show", "lbp", "-o", "folder"], "folder: a folder; expected the name of a file"),
+        (["show", "lbp", "-o", "folder.png"], "folder.png: a folder; expected the name of a file"),
         (["make", "lbp", "-o", "no/a.table"], "no/a.table: its folder does not exist"),
         (["make", "lbp", "-o", "a.table", "--points", "13"], "from 1 to 12, got 13"),
         (["make", "lbp", "-o", "a.table", "--points", "1"], "from 2 to 12, got 1"),
@@ -129,15 +132,15 @@ def test_make_takes_the_options_of_embedding(tmp_path):
 )
 def test_bad_input_leaves_nothing(tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.png").mkdir()
     (tmp_path / "bad.table").write_text("code,dim1\n")
     assert main(["table", *arguments]) == 2
     said = capsys.readouterr().err
     assert said.startswith("lbpmap table: ")
     assert said.count("\n") == 1
     assert message in said
-    assert files(tmp_path) == ["bad.table", "folder"]
-    assert files(tmp_path / "folder") == []
+    assert files(tmp_path) == ["bad.table", "folder.png"]
+    assert files(tmp_path / "folder.png") == []
 
 
 def test_an_interrupted_table_leaves_the_old_one(tmp_path, monkeypatch, capsys):

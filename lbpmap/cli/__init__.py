@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 
 from lbpmap._version import __version__
 from lbpmap.cli import demo, info, map, predict, table
+from lbpmap.cli.inputs import one_line
 
 ALL_GOOD, SOME_FAILED, USAGE = 0, 1, 2
 
@@ -30,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 all good, 1 some inputs failed (each is named on the error stream), 2 usage.
     """
     args = _parser().parse_args(argv)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _end)
     try:
         return int(args.run(args))
     except BrokenPipeError:
@@ -42,14 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         if args.verbose:
             traceback.print_exc()
-        print(f"lbpmap {args.command}: {_one_line(error)}", file=sys.stderr)
+        print(f"lbpmap {args.command}: {one_line(error)}", file=sys.stderr)
         return USAGE
 
 
-def _one_line(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split()) or type(error).__name__
+def _end(number: int, frame: object) -> None:
+    # An exception, unlike the signal, lets half-written files be removed.
+    sys.exit(128 + number)
 
 
 def _parser() -> argparse.ArgumentParser:

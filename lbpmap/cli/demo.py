@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import lbpmap
 from lbpmap import pictures
+from lbpmap.cli import inputs
 from lbpmap.representations import MAPPED
 from lbpmap.transform import lbp_codes, mapped_lbp, to_gray
 
@@ -39,10 +40,10 @@ T = TypeVar("T")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        "-o", "--output", metavar="FILE", type=Path, default=Path("lbpmap_demo.png"),
+        "-o", "--output", metavar="FILE", type=inputs.png_path, default=Path("lbpmap_demo.png"),
         help="the picture sheet to write (default lbpmap_demo.png)",
     )  # fmt: skip
-    parser.add_argument("--models", metavar="DIR", help="look for nets here first")
+    inputs.add_models(parser)
     parser.add_argument("--no-net", action="store_true", help="pictures only")
 
 
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _nets(models: str | None, face: U8) -> None:
+def _nets(models: Path | None, face: U8) -> None:
     from lbpmap.emotion import ensemble, registry
 
     nets = registry.find_nets(models)

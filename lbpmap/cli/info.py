@@ -8,6 +8,7 @@ import platform
 
 import numpy as np
 
+from lbpmap.cli import inputs
 from lbpmap.transform import build_info
 
 HELP = "say what this installation is, and which nets it finds"
@@ -21,7 +22,7 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("--models", metavar="DIR", help="look for nets here first")
+    inputs.add_models(parser)
     parser.add_argument("--json", action="store_true", help="as one JSON object")
 
 

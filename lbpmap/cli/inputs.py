@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -15,30 +16,82 @@ T = TypeVar("T")
 
 def each(
     items: Sequence[T],
-    work: Callable[[T], None],
+    work: Callable[[T], str | None],
     path: Callable[[T], Path],
     *,
     quiet: bool,
     verbose: bool,
 ) -> int:
-    """Do `work` on every item, with a progress bar where the error stream is a terminal.
+    """Do `work` on every item and print what it returns, with a progress bar on a terminal.
 
-    Returns the exit code: 1 when an item failed, each of which is named on the error stream.
+    Returns the exit code: 1 when an item failed, each of which is named on the error stream. An
+    output that cannot be printed ends the run.
     """
     failed = 0
     # `disable=None` is tqdm's "only on a terminal".
     for item in tqdm(items, unit="picture", disable=True if quiet else None, leave=False):
         try:
-            work(item)
-        except BrokenPipeError:
-            raise
+            line = work(item)
         except (ValueError, OSError, MemoryError) as error:
             failed += 1
-            name = str(path(item))
-            said = " ".join(str(error).split()) or type(error).__name__
+            name, said = str(path(item)), one_line(error)
             tqdm.write(said if said.startswith(name) else f"{name}: {said}", file=sys.stderr)
             if verbose:
                 tqdm.write(traceback.format_exc(), file=sys.stderr)
+        else:
+            if line is not None:
+                tqdm.write(line)
     if failed:
         print(f"{failed} of {len(items)} failed", file=sys.stderr)
     return 1 if failed else 0
+
+
+def one_line(error: BaseException) -> str:
+    """Say what an error says, in one line, without its number."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def add_inputs(parser: argparse.ArgumentParser) -> None:
+    """Declare the pictures that a command goes over."""
+    parser.add_argument(
+        "inputs",
+        metavar="INPUT",
+        nargs="+",
+        type=some_path,
+        help="pictures and folders of them",
+    )
+
+
+def add_models(parser: argparse.ArgumentParser) -> None:
+    """Declare where a command looks for nets."""
+    parser.add_argument(
+        "--models",
+        metavar="DIR",
+        type=some_path,
+        help="look for nets here first, then in LBPMAP_MODELS, the user's data folder, and the "
+        "package's own ('lbpmap info' names them)",
+    )
+
+
+def positive(text: str) -> int:
+    """Parse a positive integer argument."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive integer, got {text}")
+    return value
+
+
+def some_path(text: str) -> Path:
+    """Parse the name of a file or folder; an unset variable of the shell gives none."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a name, got nothing")
+    return Path(text)
+
+
+def png_path(text: str) -> Path:
+    """Parse the name of a PNG file to write."""
+    if not text.lower().endswith(".png"):
+        raise argparse.ArgumentTypeError(f"the picture is written as PNG: end {text!r} in .png")
+    return Path(text)

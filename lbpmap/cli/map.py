@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from lbpmap import pictures
@@ -25,14 +26,22 @@ Job = tuple[Path, list[tuple[Representation, Path]]]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("inputs", metavar="INPUT", nargs="+", help="pictures and folders of them")
-    parser.add_argument("-o", "--output", metavar="OUT", required=True, type=Path, help="folder")
+    inputs.add_inputs(parser)
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        required=True,
+        type=inputs.some_path,
+        help="folder to write to; a.png of a folder b in an input becomes "
+        "OUT/b/a_REPRESENTATION.png",
+    )
     parser.add_argument(
         "-r",
         "--representation",
         metavar="REPRESENTATION",
         action="append",
-        help=f"{', '.join(MAPPED)}, all of these with 'all', or a table file; may be repeated "
+        help=f"{', '.join(MAPPED)}, all of these with 'all', rgb, or a table file; may be repeated "
         "(default cyclic_lbp)",
     )
     parser.add_argument(
@@ -41,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="released",
         help="colour of code 255: that of 254, as in the released pictures, or the table's own",
     )
-    parser.add_argument("--threads", type=int, default=1, help="threads a picture (default 1)")
+    parser.add_argument(
+        "--threads", type=inputs.positive, default=1, help="threads a picture (default 1)"
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
 
 
@@ -50,7 +61,9 @@ def run(args: argparse.Namespace) -> int:
     named = args.representation or ["cyclic_lbp"]
     names = [name for given in named for name in (MAPPED if given == "all" else (given,))]
     chosen = [resolve(name) for name in dict.fromkeys(names)]
+    _check_names(chosen)
     jobs = _plan(args.inputs, args.output, chosen)
+    args.output.mkdir(parents=True, exist_ok=True)
 
     def work(job: Job) -> None:
         path, targets = job
@@ -66,11 +79,22 @@ def run(args: argparse.Namespace) -> int:
     return inputs.each(jobs, work, lambda job: job[0], quiet=args.quiet, verbose=args.verbose)
 
 
-def _plan(given: list[str], output: Path, chosen: list[Representation]) -> list[Job]:
+def _check_names(chosen: list[Representation]) -> None:
+    """Refuse two tables of one name: they would write the same files."""
+    names = [how.name for how in chosen]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(
+                f"two tables are named {name!r} (inside, whatever their files are called): map "
+                f"them one after the other, into different folders"
+            )
+
+
+def _plan(given: list[Path], output: Path, chosen: list[Representation]) -> list[Job]:
     """Say what is written where, before anything is; two inputs for one output are an error."""
     jobs: list[Job] = []
     found = list(dict.fromkeys(pictures.find(given)))
-    sources = {path.resolve() for path, _ in found}
+    sources = {os.path.realpath(path) for path, _ in found}
     writers: dict[Path, Path] = {}
     for path, relative in found:
         targets = []
@@ -81,7 +105,7 @@ def _plan(given: list[str], output: Path, chosen: list[Representation]) -> list[
                     f"{path}: would be written to {target}, and so would {writers[target]}: rename "
                     f"one, or map them into different folders"
                 )
-            if target.resolve() in sources:
+            if os.path.realpath(target) in sources:
                 raise ValueError(f"{target}: is an input and an output: choose another folder")
             writers[target] = path
             targets.append((how, target))

@@ -7,8 +7,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from lbpmap import pictures
 from lbpmap.cli import inputs
 
@@ -30,12 +28,8 @@ The input is a cropped, upright face. DIR holds one folder a net, named as the a
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("inputs", metavar="INPUT", nargs="+", help="pictures and folders of them")
-    parser.add_argument(
-        "--models",
-        metavar="DIR",
-        help="look for nets here first, then in LBPMAP_MODELS and the user's data folder",
-    )
+    inputs.add_inputs(parser)
+    inputs.add_models(parser)
     parser.add_argument(
         "--net",
         metavar="NAME",
@@ -60,22 +54,20 @@ def run(args: argparse.Namespace) -> int:
     from lbpmap.emotion import ensemble, registry
 
     found = pictures.find(args.inputs)
-    nets = [
-        ensemble.load_net(files) for files in _choose(registry.find_nets(args.models), args.net)
-    ]
+    chosen = _choose(registry.find_nets(args.models), args.net, registry.search_path(args.models))
+    ensemble.common_labels(chosen)
+    nets = [ensemble.load_net(files, mean_mode=args.mean_mode) for files in chosen]
 
-    def work(item: tuple[Path, Path]) -> None:
-        prediction = ensemble.predict(
-            nets, pictures.read(item[0]), crops=args.crops, mean_mode=args.mean_mode
-        )
-        tqdm.write((_json if args.json else _line)(item[0], prediction))
+    def work(item: tuple[Path, Path]) -> str:
+        prediction = ensemble.predict(nets, pictures.read(item[0]), crops=args.crops)
+        return (_json if args.json else _line)(item[0], prediction)
 
     return inputs.each(found, work, lambda item: item[0], quiet=args.quiet, verbose=args.verbose)
 
 
-def _choose(nets: dict[str, NetFiles], names: list[str] | None) -> list[NetFiles]:
-    from lbpmap.emotion.registry import require_weights
-
+def _choose(
+    nets: dict[str, NetFiles], names: list[str] | None, roots: list[Path]
+) -> list[NetFiles]:
     for name in names or []:
         if name not in nets:
             raise ValueError(f"no net {name!r}; known ones are {', '.join(nets)}")
@@ -83,7 +75,11 @@ def _choose(nets: dict[str, NetFiles], names: list[str] | None) -> list[NetFiles
     if not names:
         chosen = [files for files in nets.values() if files.weights is not None]
     if not chosen:
-        require_weights(next(iter(nets.values())))
+        raise FileNotFoundError(
+            f"no weights in {', '.join(map(str, roots))} for any of {', '.join(nets)}: each net "
+            f"is a folder of its name there; where to get the released ones: "
+            f"{roots[-1] / 'README.md'}"
+        )
     return chosen
 
 
@@ -107,5 +103,6 @@ def _json(path: Path, prediction: Prediction) -> str:
             "label": prediction.label,
             "probabilities": named(prediction.probabilities),
             "nets": {name: named(p) for name, p in prediction.by_net.items()},
-        }
+        },
+        allow_nan=False,
     )

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from lbpmap import pictures
+from lbpmap.cli import inputs
 from lbpmap.representations import REPRESENTATIONS
 from lbpmap.tables import ARITHMETICS, PUBLISHED, load_table
 
@@ -36,7 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show = _action(actions, "show", "draw a table: by code, by class, in space, Shepard diagram")
     show.add_argument("table", metavar="NAME", help=f"{', '.join(PUBLISHED)} or a table file")
     show.add_argument(
-        "-o", "--output", metavar="FILE", type=Path, required=True, help="the PNG to write"
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=inputs.png_path,
+        required=True,
+        help="the PNG to write",
     )
     show.add_argument(
         "--kind",
@@ -47,7 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     make = _action(actions, "make", "compute a table of a distance between codes")
     make.add_argument("kind", metavar="KIND", choices=_KINDS, help=", ".join(_KINDS))
     make.add_argument(
-        "-o", "--output", metavar="FILE", type=Path, required=True, help="the table to write"
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=inputs.some_path,
+        required=True,
+        help="the table to write",
     )
     make.add_argument("--points", type=int, default=8, help="bits of a code, 2 to 12 (default 8)")
     make.add_argument("--radius", type=int, default=1, help="of the codes, pixels (default 1)")

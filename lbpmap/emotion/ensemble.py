@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lbpmap import caffe
+from lbpmap import _checks, caffe
 from lbpmap._arrays import F32, F64, U8
+from lbpmap._blob import InputSpec, resize_mean
 from lbpmap.caffe.formats.weights import read_blob
 from lbpmap.emotion.registry import NetFiles, require_weights
 from lbpmap.transform import caffe_blob
@@ -20,7 +21,7 @@ class LoadedNet:
 
     files: NetFiles
     net: caffe.Net
-    mean: F32  # (3, H, W), BGR, 0..255
+    mean: F32  # BGR, 0..255: as large as a crop, or as the stretched picture
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,16 @@ class Prediction:
         return self.labels[int(np.argmax(self.probabilities))]
 
 
-def load_net(files: NetFiles) -> LoadedNet:
+def load_net(files: NetFiles, *, mean_mode: str = "resize") -> LoadedNet:
     """Load a net's prototxt, weights and mean.
 
     Parameters
     ----------
     files : NetFiles
         From `lbpmap.emotion.registry.find_nets`.
+    mean_mode : {"resize", "crop"}
+        Whether the mean picture is resized to the crop, or cropped where the picture is; as for
+        `lbpmap.caffe_blob`.
 
     Returns
     -------
@@ -64,13 +68,26 @@ def load_net(files: NetFiles) -> LoadedNet:
     OSError, ValueError
         When a file is missing, incomplete or does not fit.
     """
+    _checks.one_of(mean_mode, ("resize", "crop"), "mean_mode", "load_net")
     weights, mean_path = require_weights(files)
     net = caffe.Net(str(files.deploy), str(weights), caffe.TEST)
     check_net(files, net)
+    unfilled = net.unfilled_layers()
+    if unfilled:
+        raise ValueError(
+            f"{weights}: has no weights for {', '.join(unfilled)} of {files.deploy}: they are of "
+            f"different nets"
+        )
     mean = read_blob(mean_path)
     mean = mean.reshape(mean.shape[-3:]) if mean.ndim == 4 and len(mean) == 1 else mean
     if mean.ndim != 3 or len(mean) != 3:
         raise ValueError(f"{mean_path}: expected a mean of 3 x H x W, got shape {mean.shape}")
+    if mean_mode == "resize":
+        mean = resize_mean(mean, files.crop)  # once, not for every face
+    try:
+        InputSpec.checked(mean, files.size, files.crop, 1, "crop")
+    except ValueError as error:
+        raise ValueError(f"{mean_path}: {error}") from None
     return LoadedNet(files, net, mean)
 
 
@@ -95,6 +112,19 @@ def check_net(files: NetFiles, net: caffe.Net) -> None:
         raise ValueError(
             f"{files.deploy}: {outputs} outputs, but {files.name} has {len(files.labels)} labels"
         )
+
+
+def common_labels(nets: Sequence[NetFiles]) -> tuple[str, ...]:
+    """Give the labels that nets share, or raise ValueError where they do not."""
+    if not nets:
+        raise ValueError("predict: no net given")
+    for files in nets[1:]:
+        if files.labels != nets[0].labels:
+            raise ValueError(
+                f"{files.name} and {nets[0].name} have different labels and cannot be averaged: "
+                f"run them one by one (--net NAME)"
+            )
+    return nets[0].labels
 
 
 def probabilities(loaded: LoadedNet, blob: F32) -> F32:
@@ -127,7 +157,14 @@ def probabilities(loaded: LoadedNet, blob: F32) -> F32:
         net.blobs[name].reshape(*blob.shape)
         net.reshape()
     net.blobs[name].data[...] = blob
-    return np.array(net.forward()[net.outputs[0]], np.float32).reshape(len(blob), -1)
+    said = np.array(net.forward()[net.outputs[0]], np.float32).reshape(len(blob), -1)
+    # NaN fails every comparison.
+    if not ((said >= 0).all() and (abs(said.sum(axis=1) - 1) < 1e-3).all()):
+        raise ValueError(
+            f"{loaded.files.name}: its output {net.outputs[0]!r} is no probabilities: the weights "
+            f"are damaged, or the prototxt does not end in Softmax"
+        )
+    return said
 
 
 def predict(
@@ -135,7 +172,6 @@ def predict(
     picture: U8,
     *,
     crops: int = 1,
-    mean_mode: str = "resize",
 ) -> Prediction:
     """Show a face to nets and average what they say, all with the same weight.
 
@@ -147,8 +183,6 @@ def predict(
         A cropped, upright face.
     crops : {1, 10}
         Average the net's answers over ten crops, or take the centre.
-    mean_mode : {"resize", "crop"}
-        As for `lbpmap.caffe_blob`.
 
     Returns
     -------
@@ -159,15 +193,7 @@ def predict(
     ValueError
         When there is no net, labels differ, or the picture is too small for a neighbourhood.
     """
-    if not nets:
-        raise ValueError("predict: no net given")
-    labels = nets[0].files.labels
-    for loaded in nets[1:]:
-        if loaded.files.labels != labels:
-            raise ValueError(
-                f"predict: {loaded.files.name} and {nets[0].files.name} have different labels; "
-                f"run them one by one"
-            )
+    labels = common_labels([loaded.files for loaded in nets])
     by_net = {}
     for loaded in nets:
         files = loaded.files
@@ -178,7 +204,7 @@ def predict(
             size=files.size,
             crop=files.crop,
             crops=crops,
-            mean_mode=mean_mode,
+            mean_mode="crop",
         )
         by_net[files.name] = probabilities(loaded, blob).mean(axis=0)
     together = np.mean([p.astype(np.float64) for p in by_net.values()], axis=0)

@@ -16,6 +16,9 @@ from typing import Any
 import platformdirs
 
 import lbpmap
+from lbpmap._blob import MAX_SIZE
+from lbpmap._files import read_bytes
+from lbpmap.representations import REPRESENTATIONS, resolve
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -126,30 +129,40 @@ def find_nets(models: str | os.PathLike[str] | None = None) -> dict[str, NetFile
     names = {
         folder.name: None
         for root in reversed(roots)
-        if root.is_dir()
-        for folder in sorted(root.iterdir())
+        for folder in _folders(root)
         if (folder / _DESCRIPTION).is_file()
     }
     return {name: _find_net(name, roots) for name in names}
+
+
+def _folders(root: Path) -> list[Path]:
+    """List what is in a folder; one that is not there or may not be opened holds nothing."""
+    try:
+        return sorted(root.iterdir())
+    except (FileNotFoundError, PermissionError):
+        return []
 
 
 def _find_net(name: str, roots: list[Path]) -> NetFiles:
     folders = [root / name for root in roots]
     described = next(folder for folder in folders if (folder / _DESCRIPTION).is_file())
     says = _Description(described / _DESCRIPTION)
+    says.check()
     with_weights = next(
         (folder for folder in folders if (folder / says.text("files", "weights")).is_file()), None
     )
     mean = with_weights and with_weights / says.text("files", "mean")
     deploy = says.text("files", "deploy")
-    own = with_weights and (with_weights / deploy).is_file()
+    # Weights come with their own prototxt, or run with the one of the first folder that has it.
+    places = [folder for folder in (with_weights, described, *folders) if folder]
+    with_deploy = next((folder for folder in places if (folder / deploy).is_file()), described)
     return NetFiles(
         name=name,
-        representation=says.text("representation"),
+        representation=says.representation(),
         labels=tuple(says.get(list, "labels")),
         size=says.get(int, "input", "size"),
         crop=says.get(int, "input", "crop"),
-        deploy=(with_weights if with_weights and own else described) / deploy,
+        deploy=with_deploy / deploy,
         weights=with_weights and with_weights / says.text("files", "weights"),
         mean=mean if mean and mean.is_file() else None,
         weights_bytes=says.get(int, "files", "weights_bytes", default=None),
@@ -162,14 +175,50 @@ class _Description:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with path.open("rb") as file:
-            raw = file.read(_MAX_DESCRIPTION_BYTES + 1)
-        if len(raw) > _MAX_DESCRIPTION_BYTES:
-            raise ValueError(f"{path}: larger than any description of a net")
+        raw = read_bytes(path, _MAX_DESCRIPTION_BYTES, "the description of a net")
         try:
             self._fields = tomllib.loads(raw.decode("utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{path}: not a TOML file: {error}") from None
+
+    def check(self) -> None:
+        """Refuse a net that would be shown something else than its description asks for."""
+        labels = self.get(list, "labels")
+        if not labels or not all(isinstance(label, str) for label in labels):
+            self._refuse("labels must be a list of names")
+        if len(set(labels)) < len(labels):
+            self._refuse("labels must differ from each other")
+        size, crop = self.get(int, "input", "size"), self.get(int, "input", "crop")
+        if not 1 <= crop <= size <= MAX_SIZE:
+            self._refuse(
+                f"input.crop and input.size must be 1 to {MAX_SIZE}, the crop no larger, got "
+                f"{crop} and {size}"
+            )
+        for key, only in (("channel_order", "BGR"), ("raw_scale", 255)):
+            given = self._fields["input"].get(key, only)
+            if given != only:
+                self._refuse(f"input.{key} is {given!r}, and only {only!r} is supported")
+        shown = resolve(self.representation())
+        for key, is_ in (("radius", shown.radius), ("table", shown.table and shown.table.name)):
+            given = self._fields.get(key, is_)
+            if given != is_:
+                self._refuse(f"{key} is {given!r}, but that of {shown.name} is {is_!r}")
+
+    def _refuse(self, what: str) -> None:
+        raise ValueError(f"{self._path}: {what}")
+
+    def representation(self) -> str:
+        """Give the representation; the file of a table is looked for beside the description."""
+        named = self.text("representation")
+        if named in REPRESENTATIONS:
+            return named
+        path = self._path.parent / named
+        if not path.is_file():
+            self._refuse(
+                f"representation must be one of {', '.join(REPRESENTATIONS)}, or a table file "
+                f"beside it, got {named!r}"
+            )
+        return str(path)
 
     def get(self, kind: type, *keys: str, **default: Any) -> Any:
         """Give the field at `keys`, which must be of type `kind`."""
@@ -195,6 +244,10 @@ class _Description:
         return value
 
 
+def _guide() -> Path:
+    return packaged_folder() / "README.md"
+
+
 def require_weights(net: NetFiles) -> tuple[Path, Path]:
     """Give the net's weights and mean, or an error that says what is missing and where to get it.
 
@@ -213,7 +266,7 @@ def require_weights(net: NetFiles) -> tuple[Path, Path]:
     ValueError
         When the weights have another size than a complete file.
     """
-    where = f"; where to get it and where to put it: {packaged_folder() / 'README.md'}"
+    where = f"; where to get it and where to put it (--models DIR): {_guide()}"
     if net.weights is None:
         folders = ", ".join(str(folder) for folder in net.folders)
         raise FileNotFoundError(f"{net.name}: no weights in {folders}{where}")
@@ -226,6 +279,7 @@ def require_weights(net: NetFiles) -> tuple[Path, Path]:
     if net.weights_bytes is not None and size != net.weights_bytes:
         raise ValueError(
             f"{net.weights}: {size} bytes, but {net.name}'s weights have {net.weights_bytes}: an "
-            f"incomplete download or another file{where}"
+            f"incomplete download, or a net of your own, which goes into a folder of its own"
+            f"{where}"
         )
     return net.weights, net.mean

@@ -97,7 +97,9 @@ def test_a_bad_face_is_named_and_the_rest_goes_on(make_net, face, capsys):
 
 def test_no_weights_no_mean_no_prediction(make_net, face, capsys, tmp_path):
     assert main(["predict", str(face)]) == 2
-    assert "no weights in" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no weights in" in said
+    assert "for any of" in said
     make_net("mine", mean=False)
     assert main(["predict", str(face)]) == 2
     said = capsys.readouterr()
@@ -136,6 +138,73 @@ def test_a_damaged_mean_or_caffemodel_is_named(make_net, face, capsys):
     (folder / "small.caffemodel").write_bytes(weights[: len(weights) // 2])
     assert main(["predict", str(face)]) == 2
     assert "small.caffemodel" in capsys.readouterr().err
+
+
+def test_weights_of_another_net_are_refused(make_net, face, capsys):
+    folder = make_net("mine")
+    other = (folder / "deploy.prototxt").read_text().replace("conv1", "conv9")
+    (folder / "deploy.prototxt").write_text(other)
+    assert main(["predict", str(face)]) == 2
+    said = capsys.readouterr()
+    assert "has no weights for conv9 of" in said.err
+    assert said.out == ""
+
+
+def test_what_is_no_probability_is_refused(make_net, face, capsys):
+    folder = make_net("mine")
+    text = (folder / "deploy.prototxt").read_text()
+    (folder / "deploy.prototxt").write_text(text[: text.index('layers { name: "prob"')])
+    assert main(["predict", str(face)]) == 1
+    assert "mine: its output 'fc8' is no probabilities" in capsys.readouterr().err
+    (folder / "deploy.prototxt").write_text(text)
+    net = caffe.Net(folder / "deploy.prototxt", folder / "small.caffemodel", caffe.TEST)
+    net.params["fc8_cat"][0].data[0, 0] = np.nan
+    net.save(folder / "small.caffemodel")
+    assert main(["predict", str(face)]) == 1
+    said = capsys.readouterr()
+    assert "mine: its output 'prob' is no probabilities" in said.err
+    assert said.out == ""
+
+
+@pytest.mark.parametrize("mode", ["resize", "crop"])
+def test_a_bad_mean_is_named_once(make_net, face, capsys, mode):
+    folder = make_net("mine")
+    pictures.write_png(face.parent / "other.png", pictures.read(face))
+    values = np.full((1, 3, 30, 32), np.nan if mode == "resize" else 100)
+    blob = caffe.io.array_to_blobproto(values)
+    (folder / "mean.binaryproto").write_bytes(blob.SerializeToString())
+    assert main(["predict", str(face.parent), "--mean-mode", mode]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "mean.binaryproto: " in said
+    assert ("finite" if mode == "resize" else "3 x 32 x 32") in said
+
+
+def test_both_modes_of_the_mean(make_net, face):
+    stored = (make_net("mine") / "mean.binaryproto").read_bytes()
+    whole = caffe.io.blobproto_to_array(caffe.io.caffe_pb2.BlobProto.FromString(stored))[0]
+    picture, files = pictures.read(face), find_nets()["mine"]
+    for mode, side in (("resize", 28), ("crop", 32)):
+        loaded = ensemble.load_net(files, mean_mode=mode)
+        assert loaded.mean.shape == (3, side, side)
+        blob = lbpmap.caffe_blob(
+            picture, "cyclic_lbp", mean=whole, size=32, crop=28, crops=10, mean_mode=mode
+        )
+        want = ensemble.probabilities(loaded, blob).mean(axis=0)
+        got = ensemble.predict([loaded], picture, crops=10).probabilities
+        np.testing.assert_allclose(got, want, atol=1e-6)
+    with pytest.raises(ValueError, match="mean_mode must be one of 'resize', 'crop'"):
+        ensemble.load_net(files, mean_mode="none")
+
+
+def test_nets_of_different_labels_are_refused_at_once(make_net, face, capsys):
+    make_net("one")
+    path = make_net("two") / "model.toml"
+    path.write_text(path.read_text().replace("Angry", "Cross"))
+    assert main(["predict", str(face)]) == 2
+    said = capsys.readouterr().err
+    assert "two and one have different labels and cannot be averaged" in said
+    assert said.count("\n") == 1
 
 
 def test_demo_predicts_where_there_are_nets(make_net, tmp_path, capsys):

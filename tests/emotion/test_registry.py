@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
+import lbpmap
 from lbpmap.emotion.registry import find_nets, packaged_folder, require_weights, search_path
 
 RELEASED = [
@@ -65,6 +69,27 @@ def test_missing_weights_say_where_they_were_looked_for(tmp_path):
     assert str(packaged_folder() / "README.md") in str(caught.value)
 
 
+def test_a_table_beside_the_description_is_a_representation(make_net):
+    folder = make_net("mine")
+    lbpmap.Table(np.zeros((256, 3), np.uint8), "black").save(folder / "my.table")
+    path = folder / "model.toml"
+    path.write_text(path.read_text().replace('"cyclic_lbp"', '"my.table"'))
+    assert find_nets()["mine"].representation == str(folder / "my.table")
+
+
+def test_a_folder_that_may_not_be_opened_holds_nothing(make_net, monkeypatch, tmp_path):
+    make_net("mine")
+    iterdir = Path.iterdir
+
+    def refused(self):
+        if self.name == "nets":
+            raise PermissionError(13, "Permission denied")
+        return iterdir(self)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    assert "mine" not in find_nets()
+
+
 def test_a_folder_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(NotADirectoryError, match=r"gone: no such folder \(--models\)"):
         find_nets(tmp_path / "gone")
@@ -78,6 +103,15 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path):
         (('"small.caffemodel"', '"../../etc/passwd"'), "must be a bare file name"),
         (("[input]", "[input"), "not a TOML file"),
         (("labels = ", "lapels = "), "field labels must be a list"),
+        (("'Sad'", "'Fear'"), "labels must differ from each other"),
+        (("'Sad'", "7"), "labels must be a list of names"),
+        (("size = 32", "size = 1000000000"), "input.crop and input.size must be 1 to 4096"),
+        (("size = 32", "size = 27"), "the crop no larger, got 28 and 27"),
+        (("size = 32", 'size = 32\nchannel_order = "RGB"'), "only 'BGR' is supported"),
+        (("size = 32", "size = 32\nraw_scale = 1"), "input.raw_scale is 1, and only 255"),
+        (("[input]", "radius = 5\n[input]"), "radius is 5, but that of cyclic_lbp is 1"),
+        (("[input]", 'table = "lbp"\n[input]'), "table is 'lbp', but that of cyclic_lbp"),
+        (('"cyclic_lbp"', '"lpb"'), "or a table file beside it, got 'lpb'"),
     ],
 )
 def test_a_wrong_description_says_which_field(make_net, change, message):

@@ -1,0 +1,45 @@
+"""What the README says, done."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lbpmap
+from lbpmap import caffe, pictures
+from lbpmap.emotion import registry, synthetic
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+
+pytestmark = [
+    pytest.mark.checkout,
+    pytest.mark.skipif(not README.is_file(), reason="the README is in the checkout"),
+]
+
+
+def test_the_python_blocks_run_one_after_another(tmp_path, monkeypatch):
+    """On the package's own face, with a net of random weights in the place of the released one."""
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
+    assert len(blocks) == 3
+    monkeypatch.chdir(tmp_path)
+    astronaut = Path(lbpmap.__file__).parent / "astronaut.png"
+    (tmp_path / "face.jpg").write_bytes(astronaut.read_bytes())
+    deploy = registry.packaged_folder() / "VGG_S_cyclic_lbp_5" / "deploy.prototxt"
+    small = deploy.read_text().replace("num_output: 4048", "num_output: 8")
+    (tmp_path / "deploy.prototxt").write_text(small.replace("num_output: 512", "num_output: 8"))
+    synthetic.write_random_weights("deploy.prototxt", "EmotiW_VGG_S.caffemodel")
+    mean = caffe.io.array_to_blobproto(np.full((1, 3, 256, 256), 120.0))
+    (tmp_path / "mean.binaryproto").write_bytes(mean.SerializeToString())
+
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, str(README), "exec"), names)
+    assert names["mapped"].shape == (246, 246, 3)
+    np.testing.assert_array_equal(pictures.read("mapped.png"), names["mapped"])
+    assert names["blob"].shape == (10, 3, 224, 224)
+    assert names["probabilities"].shape == (7,)
+    assert names["histograms"].shape == (1, 1475)
+    assert names["ten_bits"][0].shape == (254, 254, 3)
