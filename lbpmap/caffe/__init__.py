@@ -5,7 +5,9 @@ A script changes its import and nothing else: ``from lbpmap import caffe``.
 
 from __future__ import annotations
 
-from lbpmap.caffe import io
+from typing import TYPE_CHECKING, NoReturn
+
+from lbpmap.caffe import absent, io
 from lbpmap.caffe.classifier import Classifier
 from lbpmap.caffe.formats.messages import TEST, TRAIN
 from lbpmap.caffe.layers.shapes import LAYER_TYPES
@@ -40,3 +42,9 @@ def set_mode_cpu() -> None:
 def set_mode_gpu() -> None:
     """Raise RuntimeError: there is no GPU engine in this version."""
     raise RuntimeError("caffe.set_mode_gpu: this version runs on the CPU only; use set_mode_cpu")
+
+
+if not TYPE_CHECKING:  # for a type checker, what is absent is simply not there
+
+    def __getattr__(name: str) -> NoReturn:
+        raise absent.error("caffe", name, absent.MODULE)

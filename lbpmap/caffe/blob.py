@@ -20,11 +20,17 @@ class Storage:
 
     A net of 124 million parameters is built in no time this way, and what a weights file is about
     to overwrite is never filled at random first.
+
+    Attributes
+    ----------
+    from_file : bool
+        Whether the values were taken from a weights file.
     """
 
     def __init__(self, fill: Callable[[], F32] | None = None) -> None:
         self._fill = fill
         self._array: F32 | None = None
+        self.from_file = False
 
     def take(self, count: int) -> F32:
         """Return the first `count` elements; a larger array of zeros where there are fewer."""
@@ -118,6 +124,15 @@ class Blob:
         if any(int(dim) != dim or dim < 0 for dim in dims):
             raise ValueError(f"Blob.reshape: dimensions must be integers from 0, got {dims}")
         self._shape = tuple(int(dim) for dim in dims)
+
+    @property
+    def from_file(self) -> bool:
+        """Whether the values, or those that they are shared with, were taken from a file."""
+        return self._storage.from_file
+
+    def mark_from_file(self) -> None:
+        """Note that a file has filled the values."""
+        self._storage.from_file = True
 
     def share(self, other: Blob) -> None:
         """Use the values of `other`, which has as many elements, instead of one's own."""

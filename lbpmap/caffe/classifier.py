@@ -75,7 +75,15 @@ class Classifier(Net):
         Returns
         -------
         float32 array (len(inputs), classes)
+
+        Raises
+        ------
+        TypeError
+            When `inputs` is no sequence, or something in it is no array.
+        ValueError
+            When there is no picture, or one is not (H, W, C) or has other channels than the first.
         """
+        _check_pictures(inputs)
         rows, cols = int(self.image_dims[0]), int(self.image_dims[1])
         pictures: F32 = np.zeros((len(inputs), rows, cols, inputs[0].shape[2]), np.float32)
         for i, picture in enumerate(inputs):
@@ -92,3 +100,33 @@ class Classifier(Net):
         if oversample:
             scores = scores.reshape(len(inputs), 10, -1).mean(1)
         return scores
+
+
+def _check_pictures(inputs: Sequence[Array]) -> None:
+    if isinstance(inputs, np.ndarray) and inputs.ndim == 3:
+        raise ValueError(
+            f"Classifier.predict: inputs must be a sequence of pictures, got one array of shape "
+            f"{inputs.shape}; call predict([picture])"
+        )
+    if not isinstance(inputs, (list, tuple, np.ndarray)):
+        raise TypeError(
+            f"Classifier.predict: inputs must be a list of pictures, got {type(inputs).__name__}"
+        )
+    if len(inputs) == 0:
+        raise ValueError("Classifier.predict: inputs hold no picture; give one or more")
+    for i, picture in enumerate(inputs):
+        if not isinstance(picture, np.ndarray):
+            raise TypeError(
+                f"Classifier.predict: picture {i} must be an array (H, W, C), got "
+                f"{type(picture).__name__}; io.load_image reads a file"
+            )
+        if picture.ndim != 3 or picture.size == 0:
+            raise ValueError(
+                f"Classifier.predict: picture {i} must be (H, W, C), got shape {picture.shape}; a "
+                f"grey picture goes in as picture[:, :, np.newaxis]"
+            )
+        if picture.shape[2] != inputs[0].shape[2]:
+            raise ValueError(
+                f"Classifier.predict: picture {i} has {picture.shape[2]} channels, picture 0 has "
+                f"{inputs[0].shape[2]}; give pictures of one kind"
+            )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from typing import Union
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from lbpmap import resize
-from lbpmap._arrays import F32, F64, Array
-from lbpmap.caffe.formats.messages import BlobProto, BlobProtoVector, Message
+from lbpmap._arrays import F32, F64, U8, Array
+from lbpmap._files import regular_size
+from lbpmap.caffe.formats.messages import BlobProto, BlobProtoVector, Datum, Message
 from lbpmap.caffe.proto import caffe_pb2
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -19,10 +21,12 @@ PathLike = Union[str, "os.PathLike[str]"]
 __all__ = [
     "Transformer",
     "array_to_blobproto",
+    "array_to_datum",
     "arraylist_to_blobprotovector_str",
     "blobproto_to_array",
     "blobprotovector_str_to_arraylist",
     "caffe_pb2",
+    "datum_to_array",
     "load_image",
     "oversample",
     "resize_image",
@@ -30,6 +34,8 @@ __all__ = [
 
 # Luminance as scikit-image's rgb2gray has it (ITU-R BT.709).
 _LUMINANCE = np.array([0.2125, 0.7154, 0.0721])
+# Zeros around a picture whose splines are computed: what lies beyond weighs less than 1e-8.
+_MARGIN = 24
 
 
 def load_image(filename: PathLike, color: bool = True) -> F32:
@@ -51,17 +57,20 @@ def load_image(filename: PathLike, color: bool = True) -> F32:
     OSError
         When the file cannot be read or is no picture.
     """
-    with Image.open(filename) as file:
-        picture: Image.Image = file
-        # Older versions of Pillow read 16-bit PNG as 32-bit integers.
-        if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PNG"):
-            values = np.asarray(picture) / 65535
-        else:
-            if picture.mode in ("1", "LA", "La"):
-                picture = picture.convert("L")
-            elif picture.mode not in ("L", "RGB", "RGBA"):
-                picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
-            values = np.asarray(picture) / 255
+    regular_size(filename, "a picture")
+    try:
+        with Image.open(filename) as file:
+            values = _unit_values(file)
+    except UnidentifiedImageError:
+        raise OSError(
+            f"{filename}: not a picture; expected one that Pillow reads, such as PNG or JPEG"
+        ) from None
+    except Image.DecompressionBombError as error:
+        raise OSError(f"{filename}: too many pixels ({error}); shrink the picture first") from None
+    except Exception as error:  # a damaged file makes decoders raise anything
+        raise OSError(
+            f"{filename}: damaged or cut short ({error}); expected a whole picture: fetch it again"
+        ) from None
     if values.ndim == 2:
         values = values[:, :, np.newaxis]
         return np.tile(values, (1, 1, 3)).astype(np.float32) if color else values.astype(np.float32)
@@ -73,8 +82,23 @@ def load_image(filename: PathLike, color: bool = True) -> F32:
     return np.asarray(values @ _LUMINANCE, np.float32)[:, :, np.newaxis]
 
 
+def _unit_values(picture: Image.Image) -> F64:
+    """Decode to values from 0 to 1: grey (H, W), RGB or RGBA (H, W, C)."""
+    # Older versions of Pillow read 16-bit PNG as 32-bit integers.
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PNG"):
+        return np.asarray(picture) / 65535
+    if picture.mode in ("1", "LA", "La"):
+        picture = picture.convert("L")
+    elif picture.mode not in ("L", "RGB", "RGBA"):
+        picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
+    return np.asarray(picture) / 255
+
+
 def resize_image(im: Array, new_dims: Sequence[int], interp_order: int = 1) -> F32:
     """Stretch a picture as the scikit-image of 2015 did; see `lbpmap.resize`.
+
+    Orders above 1 are the splines of today's scikit-image, without its smoothing: those of 2015
+    were computed otherwise.
 
     Parameters
     ----------
@@ -82,20 +106,68 @@ def resize_image(im: Array, new_dims: Sequence[int], interp_order: int = 1) -> F
     new_dims : (int, int)
         Rows and columns of the result.
     interp_order : int, default 1
-        1 bilinear, 0 nearest; up to 5 for pictures of neither one nor three channels, which go
-        through `scipy.ndimage.zoom` as in pycaffe.
+        1 bilinear, 0 nearest, 2 to 5 splines. Pictures of neither one nor three channels go
+        through `scipy.ndimage.zoom`, as in pycaffe.
 
     Returns
     -------
     float32 array (new_dims[0], new_dims[1], C)
+
+    Raises
+    ------
+    TypeError
+        When `im` is no array, or `new_dims` are not two numbers.
+    ValueError
+        When the picture is not (H, W, C) or is empty, or a number is out of its range.
     """
+    if not isinstance(im, np.ndarray):
+        raise TypeError(
+            f"resize_image: im must be an array (H, W, C), got {type(im).__name__}; io.load_image "
+            f"reads a file"
+        )
+    if im.ndim != 3 or im.size == 0:
+        raise ValueError(
+            f"resize_image: im must be (H, W, C), got shape {im.shape}; a grey picture goes in as "
+            f"im[:, :, np.newaxis]"
+        )
+    if np.ndim(new_dims) != 1 or len(new_dims) != 2:
+        raise TypeError(f"resize_image: new_dims must be (rows, columns), got {new_dims!r}")
     rows, cols = int(new_dims[0]), int(new_dims[1])
+    if rows < 1 or cols < 1:
+        raise ValueError(f"resize_image: new_dims must be positive, got {rows} x {cols}")
+    if interp_order not in range(6):
+        raise ValueError(f"resize_image: interp_order must be from 0 to 5, got {interp_order}")
     if im.shape[-1] in (1, 3):
+        if interp_order > 1:
+            return _splines(im, rows, cols, interp_order)
         return resize.resize_image(im, (rows, cols), interp_order)
     from scipy.ndimage import zoom  # type: ignore[import-untyped]
 
     zoomed = zoom(im, (rows / im.shape[0], cols / im.shape[1], 1), order=interp_order)
     return np.asarray(zoomed, np.float32)
+
+
+def _splines(im: Array, rows: int, cols: int, order: int) -> F32:
+    """Resize as today's scikit-image does: zero outside, results kept to the input's range."""
+    from scipy.ndimage import affine_transform, spline_filter
+
+    low, high = float(im.min()), float(im.max())
+    out: F32 = np.full((rows, cols, im.shape[2]), low, np.float32)
+    if not high > low:
+        return out
+    steps = np.array([im.shape[0] / rows, im.shape[1] / cols])
+    for channel in range(im.shape[2]):
+        unit = np.pad((im[:, :, channel].astype(np.float64) - low) / (high - low), _MARGIN)
+        plane = affine_transform(
+            spline_filter(unit, order),
+            np.diag(steps),
+            steps / 2 - 0.5 + _MARGIN,
+            (rows, cols),
+            order=order,
+            prefilter=False,
+        )
+        out[:, :, channel] = np.clip(plane, 0, 1) * (high - low) + low
+    return out
 
 
 def oversample(
@@ -168,6 +240,54 @@ def arraylist_to_blobprotovector_str(arraylist: Sequence[Array]) -> bytes:
 def blobprotovector_str_to_arraylist(data: bytes) -> list[F64]:
     """Return the arrays that the bytes of a BlobProtoVector hold."""
     return [blobproto_to_array(blob) for blob in BlobProtoVector.FromString(data).blobs]
+
+
+def array_to_datum(arr: Array, label: int | None = None) -> Message:
+    r"""Return a Datum of an array (C, H, W): bytes for uint8, numbers otherwise.
+
+    Raises
+    ------
+    ValueError
+        When the array is not three-dimensional.
+
+    Examples
+    --------
+    >>> datum = array_to_datum(np.zeros((3, 1, 2), np.uint8), label=4)
+    >>> datum.channels, datum.data, datum.label
+    (3, b'\x00\x00\x00\x00\x00\x00', 4)
+    """
+    if arr.ndim != 3:
+        raise ValueError(f"array_to_datum: arr must be (C, H, W), got shape {arr.shape}")
+    channels, height, width = arr.shape
+    datum = Datum(channels=channels, height=height, width=width)
+    if arr.dtype == np.uint8:
+        datum.data = arr.tobytes()
+    else:
+        datum.float_data.extend(arr.astype(float).ravel())
+    if label is not None:
+        datum.label = label
+    return datum
+
+
+def datum_to_array(datum: Message) -> U8 | F64:
+    """Return the values of a Datum as an array (C, H, W), uint8 where it holds bytes.
+
+    Raises
+    ------
+    ValueError
+        When it holds a compressed picture, or not as many values as its shape needs.
+    """
+    if datum.encoded:
+        raise ValueError("datum_to_array: the datum holds a compressed picture; decode its data")
+    shape = (datum.channels, datum.height, datum.width)
+    values: U8 | F64
+    if datum.data:
+        values = np.frombuffer(datum.data, np.uint8).copy()
+    else:
+        values = np.array(datum.float_data, np.float64)
+    if values.size != math.prod(shape):
+        raise ValueError(f"datum_to_array: {values.size} values do not fill the shape {shape}")
+    return values.reshape(shape)
 
 
 class Transformer:
@@ -267,6 +387,11 @@ class Transformer:
         before, it refused it ("Mean shape incompatible with input shape").
         """
         self._check(in_)
+        if not isinstance(mean, np.ndarray):
+            raise TypeError(
+                f"Transformer.set_mean: mean must be an array (C,), (H, W) or (C, H, W), got "
+                f"{type(mean).__name__}; np.load reads a .npy file"
+            )
         channels, size = self.inputs[in_][1], self.inputs[in_][2:]
         if mean.ndim not in (1, 2, 3):
             raise ValueError(

@@ -6,12 +6,12 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, NoReturn, Union
 
 import numpy as np
 
 from lbpmap._arrays import F32, ArrayLike
-from lbpmap.caffe import assembly, graph
+from lbpmap.caffe import absent, assembly, graph
 from lbpmap.caffe.blob import Blob, Shape
 from lbpmap.caffe.formats import prototxt, weights
 from lbpmap.caffe.formats.messages import TEST, TRAIN
@@ -19,6 +19,11 @@ from lbpmap.caffe.layers.on_numpy import FORWARD
 from lbpmap.caffe.layers.plan import Layer
 
 PathLike = Union[str, "os.PathLike[str]"]
+
+_NOT_THE_SAME = (
+    "the prototxt and the weights are of different nets or input sizes "
+    "(to train the layer anew, rename it)"
+)
 
 
 class Net:
@@ -84,6 +89,7 @@ class Net:
         level: int = 0,
         stages: Sequence[str] | None = None,
     ) -> None:
+        _check_path("Net: model", model, "a prototxt")
         self._source = os.fspath(model)
         phase, weights = _arguments(args, phase, weights)
         description = prototxt.read_net(model)
@@ -203,8 +209,8 @@ class Net:
     def copy_from(self, files: PathLike | Sequence[PathLike]) -> None:
         """Take the weights of one or more caffemodels, layer by layer name.
 
-        Layers that the net lacks are passed over, and parameters that no file holds stay. All
-        shapes are checked before anything is changed.
+        Layers that the net lacks are passed over, and parameters that no file holds stay: see
+        `unfilled_layers`. All shapes are checked before anything is changed.
 
         Parameters
         ----------
@@ -215,28 +221,129 @@ class Net:
         ------
         OSError
             When a file cannot be read.
+        TypeError
+            When `files` is no name and no sequence of names.
         ValueError
             When a file is malformed, or a blob's shape is not that of the net's parameter.
         """
+        if not isinstance(files, (str, os.PathLike, list, tuple)):
+            raise TypeError(
+                f"Net.copy_from: files must be the path of a caffemodel, or a list of paths, got "
+                f"{type(files).__name__}"
+            )
         if isinstance(files, str) and not Path(files).exists():
-            names: list[PathLike] = [name for name in files.split(",") if name]
+            names: list[PathLike] = [name for name in files.split(",") if name] or [files]
         elif isinstance(files, (str, os.PathLike)):
             names = [files]
         else:
             names = list(files)
+        for name in names:
+            _check_path("Net.copy_from: files", name, "a caffemodel")
         matches = [(name, self._match(name)) for name in names]
         for name, pairs in matches:
             with open(name, "rb") as file:
                 for entry, blob in pairs:
                     weights.read_into(file, entry, blob.unfilled())
+                    blob.mark_from_file()
+
+    def unfilled_layers(self) -> list[str]:
+        """Name the layers whose parameters no file has filled; an addition to pycaffe.
+
+        A layer that no file holds keeps what its fillers gave it: where a trained net is wanted,
+        its results mean nothing.
+
+        Returns
+        -------
+        list of str
+            In the order of the net. A layer counts as filled when each of its parameters was taken
+            from a file by `copy_from`, or is shared with one that was; values that were written
+            into ``params`` by hand do not count.
+
+        Examples
+        --------
+        >>> import tempfile, pathlib
+        >>> text = '''
+        ... layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 } } }
+        ... layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
+        ...   inner_product_param { num_output: 2 } }'''
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder) / "tiny.prototxt"
+        ...     _ = path.write_text(text)
+        ...     net = Net(path, TEST)
+        >>> net.unfilled_layers()
+        ['ip']
+        """
+        return [
+            name for name, blobs in self.params.items() if not all(blob.from_file for blob in blobs)
+        ]
+
+    def share_with(self, other: Net) -> None:
+        """Use the parameters of another net's layers of the same names: one memory for both.
+
+        Layers that this net lacks are passed over. All shapes are checked before anything is
+        changed.
+
+        Parameters
+        ----------
+        other : Net
+
+        Raises
+        ------
+        TypeError
+            When `other` is no net.
+        ValueError
+            When a layer of both nets has other parameters here than there.
+        """
+        if not isinstance(other, Net):
+            raise TypeError(f"Net.share_with: other must be a Net, got {type(other).__name__}")
+        common = [
+            (name, blobs, other.layer_dict[name].blobs)
+            for name, blobs in ((layer.name, layer.blobs) for layer in self.layers)
+            if name in other.layer_dict
+        ]
+        for name, blobs, others in common:
+            shapes, wanted = ([blob.shape for blob in each] for each in (others, blobs))
+            if shapes != wanted:
+                raise ValueError(
+                    f'{self._source}: layer "{name}": its parameters have the shapes {wanted}, '
+                    f"those of {other._source} have {shapes}; share between nets of the same layers"
+                )
+        for _, blobs, others in common:
+            for blob, shared in zip(blobs, others):
+                blob.share(shared)
+
+    def clear_param_diffs(self) -> None:
+        """Set the gradients of all parameters to zero."""
+        for blobs in self.params.values():
+            for blob in blobs:
+                blob.diff[...] = 0
 
     def save(self, path: PathLike) -> None:
-        """Write a caffemodel in the newest form, which Caffe loads; whole or not at all."""
+        """Write a caffemodel in the newest form, which Caffe loads; whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path
+            The file to write; its folder must exist.
+
+        Raises
+        ------
+        OSError
+            When the file cannot be written; an old one stays as it was.
+        TypeError, ValueError
+            When `path` is no path, or empty.
+        """
+        _check_path("Net.save: path", path, "the caffemodel to write")
         weights.write(
             path,
             self.name,
             ((layer.param, [blob.data for blob in layer.blobs]) for layer in self.layers),
         )
+
+    if not TYPE_CHECKING:  # for a type checker, what is absent is simply not there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise absent.error("Net", name, absent.NET)
 
     def _blob_shapes(self) -> list[Shape]:
         return [blob.shape for blob in self.blobs.values()]
@@ -307,16 +414,24 @@ class Net:
             if len(entry.blobs) != len(layer.blobs):
                 raise ValueError(
                     f'{path}: layer "{entry.name}": the file holds {len(entry.blobs)} blob(s), the '
-                    f"net's layer has {len(layer.blobs)}"
+                    f"net's layer has {len(layer.blobs)}; {_NOT_THE_SAME}"
                 )
             for i, (source, blob) in enumerate(zip(entry.blobs, layer.blobs)):
                 if not source.fits(blob.shape):
                     raise ValueError(
                         f'{path}: layer "{entry.name}": blob {i} has shape {source.shape}, the '
-                        f"net's parameter has {blob.shape}; rename the layer to train it anew"
+                        f"net's parameter has {blob.shape}; {_NOT_THE_SAME}"
                     )
                 pairs.append((source, blob))
         return pairs
+
+
+def _check_path(argument: str, path: object, expected: str) -> None:
+    """Refuse what names no file; `argument` is whose and which."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"{argument} must be the path of {expected}, got {type(path).__name__}")
+    if not os.fspath(path):
+        raise ValueError(f"{argument} is empty; give the path of {expected}")
 
 
 def _arguments(

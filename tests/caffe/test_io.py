@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
+from skimage import transform
 
 from lbpmap import caffe
 
@@ -175,3 +176,103 @@ def test_classifier_with_little_said(fixtures, expected, pictures):
     assert np.abs(scores - expected["classifier_default_over"]).max() <= 1e-6
     halved = classifier(fixtures, raw_scale=510, input_scale=0.5)
     np.testing.assert_allclose(halved.predict([image, image[::-1]]), scores, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "error"),
+    [
+        ([], ValueError, "inputs hold no picture"),
+        (np.zeros((8, 8, 3)), ValueError, r"got one array of shape \(8, 8, 3\); call predict\(\["),
+        ([np.zeros((8, 8))], ValueError, r"picture 0 must be \(H, W, C\), got shape \(8, 8\)"),
+        (["x"], TypeError, "picture 0 must be an array .* got str; io.load_image reads a file"),
+        ("x.png", TypeError, "inputs must be a list of pictures, got str"),
+        (
+            [np.zeros((8, 8, 3)), np.zeros((8, 8, 4))],
+            ValueError,
+            "picture 1 has 4 channels, picture 0 has 3",
+        ),
+    ],
+)
+def test_predict_says_what_it_needs(fixtures, value, kind, error):
+    with pytest.raises(kind, match=error) as caught:
+        classifier(fixtures).predict(value)
+    assert str(caught.value).startswith("Classifier.predict: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mean_must_be_an_array(fixtures):
+    for mean in ("mean.npy", [1, 2, 3]):
+        with pytest.raises(TypeError, match=r"Transformer\.set_mean: mean must be an array"):
+            classifier(fixtures, mean=mean)
+    with pytest.raises(TypeError, match="got NoneType"):
+        transformer(None)
+
+
+@pytest.mark.parametrize("order", [2, 3, 4, 5])
+@pytest.mark.parametrize("case", SIZES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_splines_are_those_of_scikit_image(pictures, case, order, channels):
+    image, size = pictures["img"][:, :, :channels] * 200 - 30, SIZES[case]
+    low, high = image.min(), image.max()
+    unit = ((image - low) / (high - low)).astype(np.float64)
+    expected = transform.resize(
+        unit, size, order=order, mode="constant", cval=0, anti_aliasing=False, clip=True
+    )
+    resized = caffe.io.resize_image(image, size, order)
+    assert resized.dtype == np.float32
+    assert resized.shape == (*size, channels)
+    assert np.abs((resized - low) / (high - low) - expected).max() <= 1e-6
+
+
+def test_splines_of_a_constant_picture():
+    assert (caffe.io.resize_image(np.full((5, 6, 3), 7, np.uint8), (7, 9), 3) == 7).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "error"),
+    [
+        (("x.png", (4, 4)), TypeError, "im must be an array .* got str"),
+        ((np.zeros((8, 8)), (4, 4)), ValueError, r"im must be \(H, W, C\), got shape \(8, 8\)"),
+        ((np.zeros((8, 0, 3)), (4, 4)), ValueError, r"im must be .* got shape \(8, 0, 3\)"),
+        ((np.zeros((8, 8, 3)), 4), TypeError, r"new_dims must be \(rows, columns\), got 4$"),
+        ((np.zeros((8, 8, 5)), (4, 0)), ValueError, "new_dims must be positive, got 4 x 0"),
+        ((np.zeros((8, 8, 3)), (4, 4), 6), ValueError, "interp_order must be from 0 to 5, got 6"),
+    ],
+)
+def test_resizing_says_what_it_needs(arguments, kind, error):
+    with pytest.raises(kind, match=f"^resize_image: {error}"):
+        caffe.io.resize_image(*arguments)
+
+
+def test_load_image_of_what_is_no_picture(tmp_path):
+    text = tmp_path / "text.png"
+    text.write_text("no picture")
+    with pytest.raises(OSError, match=r"text\.png: not a picture; expected .* PNG or JPEG$"):
+        caffe.io.load_image(text)
+    whole, cut = tmp_path / "whole.png", tmp_path / "cut.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)).save(whole)
+    cut.write_bytes(whole.read_bytes()[:2000])
+    with pytest.raises(OSError, match=r"cut\.png: damaged or cut short \("):
+        caffe.io.load_image(cut)
+    with pytest.raises(FileNotFoundError, match="no such file; expected a picture"):
+        caffe.io.load_image(tmp_path / "none.png")
+
+
+def test_datums():
+    for kind in (np.uint8, np.float64):
+        array = np.arange(24).reshape(2, 3, 4).astype(kind)
+        datum = caffe.io.array_to_datum(array, 5)
+        assert datum.label == 5
+        back = caffe.io.datum_to_array(
+            caffe.io.caffe_pb2.Datum.FromString(datum.SerializeToString())
+        )
+        assert back.dtype == kind
+        np.testing.assert_array_equal(back, array)
+    with pytest.raises(ValueError, match=r"arr must be \(C, H, W\), got shape \(3,\)"):
+        caffe.io.array_to_datum(np.zeros(3))
+    datum.height = 9
+    with pytest.raises(ValueError, match=r"24 values do not fill the shape \(2, 9, 4\)"):
+        caffe.io.datum_to_array(datum)
+    datum.encoded = True
+    with pytest.raises(ValueError, match="holds a compressed picture"):
+        caffe.io.datum_to_array(datum)

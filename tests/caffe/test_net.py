@@ -168,7 +168,8 @@ def test_a_wrong_shape_changes_nothing(tiny, tiny_weights, text_file):
     before = net.params["conv"][0].data.copy()
     with pytest.raises(
         ValueError,
-        match=r'tiny\.caffemodel: layer "ip": blob 0 has shape \(7, 48\), .* has \(8, 48\)',
+        match=r'tiny\.caffemodel: layer "ip": blob 0 has shape \(7, 48\), .* has \(8, 48\); the '
+        r"prototxt and the weights are of different nets or input sizes \(to train .* rename it\)$",
     ):
         net.copy_from(tiny_weights)
     np.testing.assert_array_equal(net.params["conv"][0].data, before)
@@ -177,7 +178,8 @@ def test_a_wrong_shape_changes_nothing(tiny, tiny_weights, text_file):
 def test_a_wrong_number_of_blobs(tiny, tiny_weights, text_file):
     text = tiny.read_text().replace("num_output: 7", "num_output: 7 bias_term: false")
     with pytest.raises(
-        ValueError, match=r'layer "ip": the file holds 2 blob\(s\), the net\'s layer has 1'
+        ValueError,
+        match=r'layer "ip": the file holds 2 blob\(s\), the net\'s layer has 1; .* different nets',
     ):
         caffe.Net(text_file(text), tiny_weights, caffe.TEST)
 
@@ -356,3 +358,109 @@ def test_pieces_are_named_in_the_file_that_was_saved(tiny_weights):
     assert (
         prototxt.format_text(NetParameter.FromString(tiny_weights.read_bytes())).count("blobs") == 4
     )
+
+
+def test_layers_that_no_file_fills_are_known(tiny, tiny_weights, text_file):
+    assert caffe.Net(tiny, caffe.TEST).unfilled_layers() == ["conv", "ip"]
+    assert caffe.Net(tiny, tiny_weights, caffe.TEST).unfilled_layers() == []
+    net = caffe.Net(text_file(tiny.read_text().replace('"ip"', '"other"')), caffe.TEST)
+    net.params["other"][0].data[...] = 1
+    net.copy_from(tiny_weights)
+    assert net.unfilled_layers() == ["other"]
+    text = tiny.read_text().replace('"ip"', '"other"').replace('name: "conv"', 'name: "first"')
+    net = caffe.Net(text_file(text), tiny_weights, caffe.TEST)
+    assert net.unfilled_layers() == ["first", "other"]
+
+
+def test_shared_parameters_are_filled_with_their_owner(text_file, tmp_path):
+    ip = 'inner_product_param { num_output: 4 axis: 3 bias_term: false } param { name: "w" }'
+    text = DATA + layer("a", "InnerProduct", ip) + layer("b", "InnerProduct", ip)
+    alone = caffe.Net(text_file(DATA + layer("a", "InnerProduct", ip), "a.prototxt"), caffe.TEST)
+    path = tmp_path / "a.caffemodel"
+    alone.save(path)
+    net = caffe.Net(text_file(text), caffe.TEST)
+    assert net.unfilled_layers() == ["a", "b"]
+    net.copy_from(path)
+    assert net.unfilled_layers() == []
+
+
+def test_nets_share_their_parameters(tiny, tiny_weights, text_file):
+    source = caffe.Net(tiny, tiny_weights, caffe.TEST)
+    other = text_file(tiny.read_text().replace('"ip"', '"other"'))
+    net = caffe.Net(other, caffe.TEST)
+    net.share_with(source)
+    assert net.unfilled_layers() == ["other"]
+    source.params["conv"][1].data[...] = 6
+    assert net.params["conv"][1].data.min() == 6
+    wide = caffe.Net(
+        text_file(tiny.read_text().replace("num_output: 7", "num_output: 8"), "wide.prototxt"),
+        caffe.TEST,
+    )
+    with pytest.raises(ValueError, match=r'wide\.prototxt: layer "ip": its parameters .*\(8, 48\)'):
+        wide.share_with(source)
+    wide.params["conv"][1].data[...] = 0
+    assert source.params["conv"][1].data.min() == 6
+    with pytest.raises(TypeError, match=r"Net\.share_with: other must be a Net, got str"):
+        net.share_with("net.prototxt")
+
+
+def test_diffs_are_cleared(tiny):
+    net = caffe.Net(tiny, caffe.TEST)
+    net.params["ip"][0].diff[...] = 2
+    net.clear_param_diffs()
+    assert not net.params["ip"][0].diff.any()
+
+
+def test_arguments_that_name_no_file(tiny, tiny_weights, tmp_path):
+    with (
+        open(tiny) as file,
+        pytest.raises(TypeError, match="Net: model must be the path of a prototxt, got TextIOWr"),
+    ):
+        caffe.Net(file, caffe.TEST)
+    with pytest.raises(ValueError, match="Net: model is empty; give the path of a prototxt"):
+        caffe.Net("", caffe.TEST)
+    net = caffe.Net(tiny, caffe.TEST)
+    with pytest.raises(TypeError, match=r"Net\.copy_from: files must be the path .*, got int"):
+        net.copy_from(3)
+    with pytest.raises(TypeError, match=r"Net\.copy_from: files must be the path .*, got bytes"):
+        net.copy_from([b"x"])
+    with pytest.raises(ValueError, match=r"Net\.copy_from: files is empty"):
+        net.copy_from("")
+    with pytest.raises(TypeError, match=r"Net\.save: path must be the path .*, got int"):
+        net.save(3)
+    with pytest.raises(ValueError, match=r"Net\.save: path is empty"):
+        net.save("")
+    with pytest.raises(IsADirectoryError, match=f"{tmp_path}: a folder; expected the name"):
+        net.save(tmp_path)
+
+
+def test_what_pycaffe_has_beyond_this_is_named(tiny):
+    net = caffe.Net(tiny, caffe.TEST)
+    for owner, prefix, names in (
+        (
+            caffe,
+            "caffe",
+            ["SGDSolver", "NetSpec", "Detector", "set_device", "get_solver", "params"],
+        ),
+        (caffe.layers, r"caffe\.layers", ["Convolution"]),
+        (net, "Net", ["backward", "save_hdf5", "load_hdf5", "set_input_arrays"]),
+    ):
+        for name in names:
+            assert not hasattr(owner, name)
+            with pytest.raises(
+                AttributeError, match=rf"^{prefix}\.{name}: not in this version of lbpmap\.caffe"
+            ):
+                getattr(owner, name)
+        with pytest.raises(AttributeError, match=f"^{prefix} has no attribute 'typo'$"):
+            owner.typo  # noqa: B018
+
+
+def test_losses_that_name_no_top_go_together(text_file):
+    text = (
+        'layer { name: "a" type: "Input" top: "a" top: "b" input_param { shape { dim: 2 } } }'
+        'layer { name: "one" type: "EuclideanLoss" bottom: "a" bottom: "b" }'
+        'layer { name: "two" type: "EuclideanLoss" bottom: "a" bottom: "a" }'
+    )
+    net = caffe.Net(text_file(text), caffe.TEST)
+    # Under one name pycaffe shows the last.
+    assert net.forward(a=[1, 2], b=[3, 4])["(automatic)"] == 0

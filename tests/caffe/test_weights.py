@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import struct
 import tracemalloc
 
@@ -282,3 +283,63 @@ def test_a_file_that_shrinks_is_seen(tiny_weights):
         pytest.raises(ValueError, match="432 bytes expected, 8 read; the file was changed"),
     ):
         weights.read_into(file, entry, np.empty(entry.shape, np.float32))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [model_of(blob_of([4], 4))[:-3], b"\x00" * 500, model_of(blob_of([2, 3], 5))],
+    ids=["cut", "zeros", "numbers missing"],
+)
+def test_damaged_files_say_what_to_do(tmp_path, raw):
+    path = file_of(tmp_path, raw)
+    with pytest.raises(
+        ValueError, match=r"; cut short or not a caffemodel: download or copy it again$"
+    ):
+        weights.index(path)
+
+
+@pytest.mark.parametrize(
+    "raw", [b"<!DOCTYPE html>\n<html>", b"\xef\xbb\xbf \r\n<HTML>", b"\n\n<?xml version='1.0'?>"]
+)
+def test_web_pages_are_told_apart(tmp_path, raw):
+    path = file_of(tmp_path, raw)
+    with pytest.raises(
+        ValueError, match=r"bad\.caffemodel: a web page, not a caffemodel: "
+    ) as caught:
+        weights.index(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_name_of_sixty_letters_is_no_web_page(tmp_path):
+    net = NetParameter(name="html" * 15)
+    net.layer.add(name="a")
+    raw = net.SerializeToString()
+    assert raw.startswith(b"\n<html")
+    path = file_of(tmp_path, raw)
+    assert [layer.name for layer in weights.index(path)] == ["a"]
+
+
+READERS = {
+    "a prototxt": lambda path: caffe.Net(path, caffe.TEST),
+    "a caffemodel": weights.index,
+    "a binaryproto": weights.read_blob,
+}
+
+
+@pytest.mark.parametrize("expected", READERS)
+def test_devices_pipes_and_folders_are_refused(tmp_path, expected):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in ("/dev/zero", pipe):
+        with pytest.raises(OSError, match=f"{path}: a pipe or a device; expected {expected}"):
+            READERS[expected](path)
+    with pytest.raises(IsADirectoryError, match=f"a folder; expected {expected}"):
+        READERS[expected](tmp_path)
+
+
+def test_a_binaryproto_of_gigabytes_is_refused_unread(tmp_path):
+    path = tmp_path / "mean.binaryproto"
+    with open(path, "wb") as file:
+        file.truncate(weights.MAX_BLOB_BYTES + 1)
+    with pytest.raises(ValueError, match="1073741825 bytes are too many for a binaryproto"):
+        weights.read_blob(path)

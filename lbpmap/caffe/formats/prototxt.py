@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from pathlib import Path
 from typing import Any
 
 from google.protobuf import text_format
 
+from lbpmap._files import read_bytes
 from lbpmap.caffe.formats.messages import Message, NetParameter
 from lbpmap.caffe.formats.upgrade import upgrade
 
@@ -50,13 +50,7 @@ def read_net(path: str | os.PathLike[str]) -> Message:
 
 def read_text(path: str | os.PathLike[str], message: Message) -> Message:
     """Parse a text file into `message` and return it; errors are those of `read_net`."""
-    size = os.stat(path).st_size
-    if size > MAX_TEXT_BYTES:
-        raise ValueError(
-            f"{path}: {size} bytes are too many for a prototxt (at most {MAX_TEXT_BYTES}); "
-            f"weights go in as the second file"
-        )
-    raw = Path(path).read_bytes()
+    raw = read_bytes(path, MAX_TEXT_BYTES, "a prototxt")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from io import BufferedReader
 import numpy as np
 
 from lbpmap._arrays import F32, Array
-from lbpmap._files import atomic_write
+from lbpmap._files import atomic_write, read_bytes, regular_size
 from lbpmap.caffe.blob import MAX_AXES, Shape
 from lbpmap.caffe.formats import wire
 from lbpmap.caffe.formats.messages import Message
@@ -29,7 +30,12 @@ from lbpmap.caffe.formats.wire import Buffer, Field, WireError
 # Layers, blobs and runs of numbers in one file. ResNet-152 has some 1,500; a hostile file of empty
 # layers would otherwise take 35 times its size in memory.
 MAX_ENTRIES = 1_000_000
+# A mean picture takes under a MB.
+MAX_BLOB_BYTES = 2**30
 _CHUNK = 2**20  # numbers that are converted at a time where they cannot be read in place
+
+# A caffemodel may begin with the bytes of "\n<": what follows must be markup.
+_WEB_PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<(!|\?xml|html|head|body)", re.IGNORECASE)
 
 # Numbers of the fields of BlobProto.
 _LEGACY_DIMS = (1, 2, 3, 4)  # num, channels, height, width
@@ -122,20 +128,27 @@ def index(path: str | os.PathLike[str]) -> list[LayerEntry]:
     ValueError
         One line: file, layer where known, byte offset, what was found and what was expected.
     """
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size == 0:
-            raise ValueError(f"{path}: the file is empty, a caffemodel was expected")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
-            walk = _Walk(buffer)
-            try:
-                layers = [
-                    _layer(walk, part, _NET_LAYOUTS[part.number])
-                    for part in wire.fields(buffer, 0, size)
-                    if part.number in _NET_LAYOUTS and part.kind == wire.BYTES
-                ]
-            except WireError as error:
-                raise ValueError(": ".join([str(path), *walk.where, str(error)])) from None
+    size = regular_size(path, "a caffemodel")
+    if size == 0:
+        raise ValueError(f"{path}: the file is empty, a caffemodel was expected")
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
+        walk = _Walk(buffer)
+        try:
+            layers = [
+                _layer(walk, part, _NET_LAYOUTS[part.number])
+                for part in wire.fields(buffer, 0, len(buffer))
+                if part.number in _NET_LAYOUTS and part.kind == wire.BYTES
+            ]
+        except WireError as error:
+            if _WEB_PAGE.match(buffer[:1000]):
+                raise ValueError(
+                    f"{path}: a web page, not a caffemodel: download the file that the page links "
+                    f"to"
+                ) from None
+            raise ValueError(
+                ": ".join([str(path), *walk.where, str(error)])
+                + "; cut short or not a caffemodel: download or copy it again"
+            ) from None
     if not layers:
         raise ValueError(f"{path}: no layers in {size} bytes; this is not a caffemodel")
     return layers
@@ -313,16 +326,15 @@ def read_blob(path: str | os.PathLike[str]) -> F32:
     ValueError
         One line: file, byte offset, what was found and what was expected.
     """
+    raw = read_bytes(path, MAX_BLOB_BYTES, "a binaryproto")
+    try:
+        entry = _blob(_Walk(raw), 0, 0, len(raw))
+    except WireError as error:
+        raise ValueError(f"{path}: {error}; is this a binaryproto?") from None
+    if not entry.runs:
+        raise ValueError(f"{path}: no numbers in {len(raw)} bytes; this is not a binaryproto")
+    out: F32 = np.empty(entry.shape, np.float32)
     with open(path, "rb") as file:
-        raw = file.read()
-        walk = _Walk(raw)
-        try:
-            entry = _blob(walk, 0, 0, len(raw))
-        except WireError as error:
-            raise ValueError(f"{path}: {error}; is this a binaryproto?") from None
-        if not entry.runs:
-            raise ValueError(f"{path}: no numbers in {len(raw)} bytes; this is not a binaryproto")
-        out: F32 = np.empty(entry.shape, np.float32)
         read_into(file, entry, out)
     return out
 
