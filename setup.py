@@ -1,6 +1,7 @@
 """The extension module; all metadata stand in pyproject.toml."""
 
 import sys
+from glob import glob
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -12,12 +13,9 @@ CORE = Extension(
     "lbpmap._kernels",
     sources=[
         "lbpmap/_kernels.pyx",
-        "csrc/dispatch.c",
-        "csrc/neighborhood.c",
-        "csrc/kernels_serial.c",
-        "csrc/kernels_avx512.c",
+        *sorted(glob("csrc/*.c")),
     ],
-    depends=["csrc/lbpmap.h", "csrc/kernels.h"],
+    depends=sorted(glob("csrc/*.h")),
     include_dirs=["csrc"],
     extra_compile_args=FLAGS,
 )

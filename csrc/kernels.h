@@ -28,6 +28,10 @@ void lbpmap_lookup16_serial(const uint16_t *codes, ptrdiff_t codes_stride, size_
 void lbpmap_mapped_serial(const lbpmap_neighborhood *nb, const uint8_t *gray,
                           ptrdiff_t gray_stride, size_t width, size_t height,
                           const uint8_t *table, uint8_t *rgb, ptrdiff_t rgb_stride);
+void lbpmap_planes_serial(const lbpmap_neighborhood *nb, const uint8_t *gray,
+                          ptrdiff_t gray_stride, size_t width, size_t height,
+                          const uint8_t *table, const float mean[3], float *out,
+                          ptrdiff_t plane_stride, ptrdiff_t row_stride);
 void lbpmap_histogram_serial(const lbpmap_cells *cells, const uint8_t *codes,
                              ptrdiff_t codes_stride, size_t width, size_t height,
                              uint32_t *counts);

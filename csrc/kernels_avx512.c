@@ -408,15 +408,16 @@ static int supported(void) {
 }
 
 const lbpmap_kernels lbpmap_kernels_avx512 = {
-    "avx512",
-    supported,
-    gray,
-    codes,
-    lbpmap_codes16_serial,
-    lookup,
-    lbpmap_lookup16_serial,
-    mapped,
-    lbpmap_histogram_serial,
-    lbpmap_histogram16_serial,
+    .name = "avx512",
+    .supported = supported,
+    .gray = gray,
+    .codes = codes,
+    .codes16 = lbpmap_codes16_serial,
+    .lookup = lookup,
+    .lookup16 = lbpmap_lookup16_serial,
+    .mapped = mapped,
+    .planes = lbpmap_planes_serial,
+    .histogram = lbpmap_histogram_serial,
+    .histogram16 = lbpmap_histogram16_serial,
 };
 #endif

@@ -121,6 +121,29 @@ void lbpmap_mapped_serial(const lbpmap_neighborhood *nb, const uint8_t *gray,
     each_chunk(nb, gray, gray_stride, width, height, store_mapped, table, rgb, rgb_stride, 3);
 }
 
+void lbpmap_planes_serial(const lbpmap_neighborhood *nb, const uint8_t *gray,
+                          ptrdiff_t gray_stride, size_t width, size_t height,
+                          const uint8_t *table, const float mean[3], float *out,
+                          ptrdiff_t plane_stride, ptrdiff_t row_stride) {
+    float shade[3][256];
+    for (int c = 0; c < 3; ++c)
+        for (int code = 0; code < 256; ++code)
+            shade[c][code] = (float)table[3 * code + c] - mean[c];
+    for (size_t y = 0; y < height; ++y) {
+        const uint8_t *centre = gray + ((ptrdiff_t)y + nb->radius) * gray_stride + nb->radius;
+        for (size_t x = 0; x < width; x += CHUNK) {
+            const size_t n = width - x < CHUNK ? width - x : CHUNK;
+            uint16_t codes[CHUNK];
+            code_chunk(nb, centre + x, gray_stride, n, codes);
+            for (int c = 0; c < 3; ++c) {
+                float *row = out + c * (plane_stride / 4) + (ptrdiff_t)y * (row_stride / 4) + x;
+                for (size_t k = 0; k < n; ++k)
+                    row[k] = shade[c][codes[k]];
+            }
+        }
+    }
+}
+
 void lbpmap_lookup_serial(const uint8_t *codes, ptrdiff_t codes_stride, size_t width,
                           size_t height, const uint8_t *table, uint8_t *rgb,
                           ptrdiff_t rgb_stride) {
@@ -205,14 +228,15 @@ static int always(void) {
 }
 
 const lbpmap_kernels lbpmap_kernels_serial = {
-    "serial",
-    always,
-    lbpmap_gray_serial,
-    lbpmap_codes_serial,
-    lbpmap_codes16_serial,
-    lbpmap_lookup_serial,
-    lbpmap_lookup16_serial,
-    lbpmap_mapped_serial,
-    lbpmap_histogram_serial,
-    lbpmap_histogram16_serial,
+    .name = "serial",
+    .supported = always,
+    .gray = lbpmap_gray_serial,
+    .codes = lbpmap_codes_serial,
+    .codes16 = lbpmap_codes16_serial,
+    .lookup = lbpmap_lookup_serial,
+    .lookup16 = lbpmap_lookup16_serial,
+    .mapped = lbpmap_mapped_serial,
+    .planes = lbpmap_planes_serial,
+    .histogram = lbpmap_histogram_serial,
+    .histogram16 = lbpmap_histogram16_serial,
 };

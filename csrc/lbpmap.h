@@ -10,7 +10,8 @@
  *     split a picture.
  *   - Pictures are rows of bytes. A stride is the distance from a row to the next in BYTES, of any
  *     size and sign (a picture may be read bottom up); within a row, pixels follow each other.
- *     Nothing needs to be aligned, but for uint16_t rows, whose addresses and strides are even.
+ *     Nothing needs to be aligned, but for rows of uint16_t and float, whose addresses and strides
+ *     are multiples of their size.
  *   - Input and output must not overlap.
  *   - Arguments are trusted. Shapes, dtypes and overlap are checked by the Python layer.
  *
@@ -93,6 +94,9 @@ typedef struct {
  * lookup       codes -> table[code], 3 bytes each. `table` has 256 x 3 bytes.
  * lookup16     the same for 16-bit codes; every code must be < the table's number of rows.
  * mapped       codes and lookup in one pass; points <= 8, `table` has 256 x 3 bytes.
+ * planes       codes, lookup and a difference in one pass: plane c of `out` holds, in float32,
+ *              table[code][c] - mean[c]; points <= 8, `table` has 256 x 3 bytes. Plane c begins
+ *              c * plane_stride bytes behind plane 0. Strides are multiples of 4.
  * histogram    codes -> how many fall in each bin of each cell. `counts` has rows x columns x bins
  *              entries, cell after cell, row by row; they are set, not added to. A cell of 2^32
  *              pixels or more counts modulo 2^32.
@@ -113,6 +117,9 @@ typedef struct {
     void (*mapped)(const lbpmap_neighborhood *nb, const uint8_t *gray, ptrdiff_t gray_stride,
                    size_t width, size_t height, const uint8_t *table, uint8_t *rgb,
                    ptrdiff_t rgb_stride);
+    void (*planes)(const lbpmap_neighborhood *nb, const uint8_t *gray, ptrdiff_t gray_stride,
+                   size_t width, size_t height, const uint8_t *table, const float mean[3],
+                   float *out, ptrdiff_t plane_stride, ptrdiff_t row_stride);
     void (*histogram)(const lbpmap_cells *cells, const uint8_t *codes, ptrdiff_t codes_stride,
                       size_t width, size_t height, uint32_t *counts);
     void (*histogram16)(const lbpmap_cells *cells, const uint16_t *codes, ptrdiff_t codes_stride,

@@ -18,6 +18,7 @@ from lbpmap.transform import (
     load_table,
     map_codes,
     mapped_lbp,
+    mapped_planes,
     to_gray,
     use_isa,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "load_table",
     "map_codes",
     "mapped_lbp",
+    "mapped_planes",
     "to_gray",
     "use_isa",
 ]

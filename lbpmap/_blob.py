@@ -88,6 +88,22 @@ def _mean_array(mean: Any) -> F32:
     return array
 
 
+def three_values(mean: Any, function: str) -> F32:
+    """Check a mean of one value a channel; 0 stands for three zeros."""
+    try:
+        values = np.asarray(mean, np.float32)
+    except (TypeError, ValueError):
+        values = np.empty(0, np.float32)
+    if values.ndim == 0 and values == 0:
+        return np.zeros(3, np.float32)
+    if values.shape != (3,) or not np.isfinite(values).all():
+        raise ValueError(
+            f"{function}: mean must be three finite numbers (BGR), or an explicit 0, got "
+            f"{mean if np.size(mean) < 5 else f'shape {np.shape(mean)}'}"
+        )
+    return values
+
+
 def windows(size: int, crop: int, crops: int) -> list[tuple[int, int]]:
     """Top left corners of the crops: the centre, or four corners and the centre."""
     middle, last = (size - crop) // 2, size - crop

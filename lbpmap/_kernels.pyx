@@ -60,6 +60,9 @@ cdef extern from "lbpmap.h" nogil:
         void (*mapped)(
             const lbpmap_neighborhood *, const uint8_t *, ptrdiff_t, size_t, size_t,
             const uint8_t *, uint8_t *, ptrdiff_t) nogil
+        void (*planes)(
+            const lbpmap_neighborhood *, const uint8_t *, ptrdiff_t, size_t, size_t,
+            const uint8_t *, const float *, float *, ptrdiff_t, ptrdiff_t) nogil
         void (*histogram)(
             const lbpmap_cells *, const uint8_t *, ptrdiff_t, size_t, size_t, uint32_t *) nogil
         void (*histogram16)(
@@ -157,6 +160,20 @@ def mapped(
         lbpmap_kernels_at(isa).mapped(
             &nb.c, &gray[0, 0], gray.strides[0], out.shape[1], out.shape[0], &table[0, 0],
             &out[0, 0, 0], out.strides[0])
+
+
+def planes(
+    int isa,
+    Neighborhood nb,
+    const uint8_t[:, :] gray,
+    const uint8_t[:, ::1] table,
+    const float[::1] mean,
+    float[:, :, :] out,
+):
+    with nogil:
+        lbpmap_kernels_at(isa).planes(
+            &nb.c, &gray[0, 0], gray.strides[0], out.shape[2], out.shape[1], &table[0, 0],
+            &mean[0], &out[0, 0, 0], out.strides[0], out.strides[1])
 
 
 cdef lbpmap_cells cells(const uint16_t[::1] bin, uint32_t[:, :, ::1] counts) noexcept nogil:

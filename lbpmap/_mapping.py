@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from lbpmap import _isa, _kernels
-from lbpmap._arrays import U8, Array
+from lbpmap._arrays import F32, U8, Array
 from lbpmap.representations import Representation
 
 Kernel = Callable[[U8, Array], None]
@@ -83,6 +83,30 @@ def mapper(chosen: Representation, code_255: str) -> Kernel:
         codes = np.empty(out.shape[:2], np.uint16)
         _kernels.codes16(isa, around, gray(rows), codes)
         _kernels.lookup16(isa, codes, table, out)
+
+    return fused if chosen.points <= 8 else by_codes
+
+
+def plane_mapper(chosen: Representation, code_255: str, mean: F32) -> Kernel:
+    """Give the kernel from rows of a picture to rows of planes, (rows, 3, columns), BGR - mean."""
+    if chosen.table is None:
+
+        def as_is(rows: U8, out: Array) -> None:
+            pixels = rows if rows.ndim == 3 else rows[..., None]
+            np.subtract(pixels[..., ::-1].transpose(0, 2, 1), mean[:, None], out=out)
+
+        return as_is
+    table = np.ascontiguousarray(_rows(chosen, code_255)[:, ::-1])
+    around = neighborhood(False, chosen.points, chosen.radius, chosen.arithmetic)
+    isa = _isa.chosen()
+
+    def fused(rows: U8, out: Array) -> None:
+        _kernels.planes(isa, around, gray(rows), table, mean, out.transpose(1, 0, 2))
+
+    def by_codes(rows: U8, out: Array) -> None:
+        codes = np.empty((len(out), out.shape[2]), np.uint16)
+        _kernels.codes16(isa, around, gray(rows), codes)
+        np.subtract(table[codes].transpose(0, 2, 1), mean[:, None], out=out)
 
     return fused if chosen.points <= 8 else by_codes
 

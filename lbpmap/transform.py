@@ -18,7 +18,7 @@ import numpy as np
 
 from lbpmap import _checks, _isa, _kernels, _mapping
 from lbpmap._arrays import F32, U8, Array
-from lbpmap._blob import InputSpec, fill
+from lbpmap._blob import InputSpec, fill, three_values
 from lbpmap._checks import Image
 from lbpmap._isa import build_info, use_isa
 from lbpmap.representations import (
@@ -39,6 +39,7 @@ __all__ = [
     "load_table",
     "map_codes",
     "mapped_lbp",
+    "mapped_planes",
     "to_gray",
     "use_isa",
 ]
@@ -271,6 +272,76 @@ def mapped_lbp(
             _mapping.mapper(chosen, code_255),
             source.items,
             targets,
+            margin=chosen.radius,
+            threads=threads,
+        )
+    return result
+
+
+def mapped_planes(
+    image: Image,
+    representation: AnyRepresentation = "cyclic_lbp",
+    *,
+    mean: Any,
+    code_255: str = "released",
+    out: Any = None,
+    threads: int = 1,
+) -> Any:
+    """Turn a picture into a mapped binary pattern as a net of any input size reads it.
+
+    What `mapped_lbp` gives, in float32, channels first and reversed (BGR; dimension 3 first), minus
+    the mean, in one pass over the picture. Nothing is stretched or cropped: for the blob of the
+    released nets see `caffe_blob`.
+
+    Parameters
+    ----------
+    image : uint8 array (H, W) or (H, W, 3), a batch or a list of these
+    representation : str, path, Table or Representation, default "cyclic_lbp"
+        As for `mapped_lbp`.
+    mean : three numbers, or 0
+        To subtract, in Caffe's channel order (BGR), 0..255; an explicit 0 subtracts nothing.
+    code_255 : {"released", "own"}
+        As for `mapped_lbp`.
+    out : float32 array of the result's shape, optional
+    threads : int, default 1
+        Threads to use: pictures are shared out first, then bands of rows.
+
+    Returns
+    -------
+    float32 array (3, H - 2R, W - 2R)
+        A batch: (N, 3, H - 2R, W - 2R); a list: a list.
+
+    Raises
+    ------
+    TypeError, ValueError, OSError
+        When an argument is not as described, or a picture is smaller than the neighbourhood.
+
+    Examples
+    --------
+    >>> flat = np.full((4, 4), 128, np.uint8)
+    >>> planes = mapped_planes(flat, mean=(104, 117, 123))
+    >>> planes.shape, float(planes[2, 0, 0]) == int(mapped_lbp(flat)[0, 0, 0]) - 123
+    ((3, 2, 2), True)
+    """
+    name = "mapped_planes"
+    threads = _checks.positive(threads, "threads", name)
+    _checks.one_of(code_255, ("released", "own"), "code_255", name)
+    shade = three_values(mean, name)
+    chosen = resolve(representation)
+    source = _checks.pictures(image, name)
+    result, targets = _checks.outputs(
+        out,
+        source,
+        lambda size, which: (3, *_checks.interior(chosen.radius, name)(size, which)),
+        np.float32,
+        name,
+    )
+    if targets:
+        _mapping.run(
+            _mapping.plane_mapper(chosen, code_255, shade),
+            source.items,
+            # Rows first, so that bands of them are shared out.
+            [target.transpose(1, 0, 2) for target in targets],
             margin=chosen.radius,
             threads=threads,
         )

@@ -129,6 +129,18 @@ def test_fused_mapping_is_codes_then_lookup(isa, name):
             np.testing.assert_array_equal(got, _reference.map_codes(codes, rows), err_msg=kind)
 
 
+@pytest.mark.parametrize("name", ["lbp", "cyclic_lbp", "cyclic_lbp_5", "cyclic_lbp_10"])
+def test_planes_are_the_mapped_picture_minus_the_mean(isa, name):
+    mean = np.array([104.3, 0, -7.25], np.float32)
+    radius = lbpmap.REPRESENTATIONS[name].radius
+    for width in (1, 63, 64, 65, 200):
+        for kind, gray in pictures(radius, width):
+            mapped = lbpmap.mapped_lbp(gray, name).astype(np.float32)
+            got = lbpmap.mapped_planes(gray, name, mean=mean)
+            want = mapped.transpose(2, 0, 1)[::-1] - mean[:, None, None]
+            np.testing.assert_array_equal(got, want, err_msg=kind)
+
+
 def test_lookup_of_both_code_widths(isa):
     rng = np.random.default_rng(0)
     for dtype, rows in ((np.uint8, 256), (np.uint16, 65536)):

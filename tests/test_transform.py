@@ -151,7 +151,43 @@ def overlapping():
     return memory[:40], memory[39:77, :58]
 
 
+def test_planes_of_every_kind_of_input():
+    mean = np.array([1, 2, 3], np.float32)
+
+    def want(picture, name):
+        mapped = lbpmap.mapped_lbp(picture, name)
+        return mapped.transpose(2, 0, 1)[::-1].astype(np.float32) - mean[:, None, None]
+
+    for name in ("rgb", "cyclic_lbp_5"):
+        for picture in (GRAY, RGB, RGB[::-1], RGB[:, ::-1]):
+            got = lbpmap.mapped_planes(picture, name, mean=mean, threads=3)
+            assert got.dtype == np.float32
+            np.testing.assert_array_equal(got, want(picture, name))
+        batch = np.stack([GRAY, GRAY[::-1]])
+        room = np.full((2, 3, *want(GRAY, name).shape[1:]), np.nan, np.float32)
+        assert lbpmap.mapped_planes(batch, name, mean=mean, out=room, threads=4) is room
+        np.testing.assert_array_equal(room, [want(picture, name) for picture in batch])
+        listed = lbpmap.mapped_planes([GRAY, RGB], name, mean=mean)
+        np.testing.assert_array_equal(listed[1], want(RGB, name))
+    values = np.random.default_rng(0).integers(0, 256, (4096, 3), np.uint8)
+    twelve = lbpmap.Table(values, "mine", radius=2, points=12)
+    got = lbpmap.mapped_planes(GRAY, twelve, mean=mean)
+    np.testing.assert_array_equal(got, want(GRAY, twelve))
+    unshaded = lbpmap.mapped_planes(GRAY, mean=0)
+    np.testing.assert_array_equal(unshaded, lbpmap.mapped_lbp(GRAY).transpose(2, 0, 1)[::-1])
+
+
 BAD_CALLS = {
+    "planes without a mean": (
+        lambda: lbpmap.mapped_planes(GRAY, mean=None),
+        ValueError,
+        "three finite numbers .* explicit 0, got None",
+    ),
+    "planes with a mean picture": (
+        lambda: lbpmap.mapped_planes(GRAY, mean=np.zeros((3, 8, 8))),
+        ValueError,
+        r"got shape \(3, 8, 8\)",
+    ),
     "too small": (lambda: lbp_codes(GRAY[:10], 5), ValueError, "10 x 50 .* at least 11 x 11"),
     "too small in a list": (
         lambda: mapped_lbp([GRAY, GRAY[:2]]),

@@ -86,6 +86,9 @@ static void one_picture(const lbpmap_kernels *k, const lbpmap_neighborhood *nb, 
     plane codes = new_plane(width, height, random_bits() % 5, !flip);
     plane codes16 = new_plane(2 * width, height, 2 * (random_bits() % 5), flip);
     plane mapped = new_plane(3 * width, height, random_bits() % 5, flip);
+    /* Three planes of rows with a gap, as one: the rows of a plane follow those of the plane before. */
+    plane planes = new_plane(4 * width, 3 * height, 4 * (random_bits() % 3), flip);
+    const float mean[3] = {104.25f, -1.5f, 0.0f};
     plane looked = new_plane(3 * width, height, 0, !flip);
     plane looked16 = new_plane(3 * width, height, 0, flip);
     uint8_t *table = malloc(3u << 16);
@@ -107,6 +110,8 @@ static void one_picture(const lbpmap_kernels *k, const lbpmap_neighborhood *nb, 
         k->codes(nb, gray.first, gray.stride, width, height, codes.first, codes.stride);
         k->lookup(codes.first, codes.stride, width, height, table, looked.first, looked.stride);
         k->mapped(nb, gray.first, gray.stride, width, height, table, mapped.first, mapped.stride);
+        k->planes(nb, gray.first, gray.stride, width, height, table, mean,
+                  (float *)(void *)planes.first, (ptrdiff_t)height * planes.stride, planes.stride);
     }
     int same = 1;
     for (size_t y = 0; y < height; ++y)
@@ -115,16 +120,22 @@ static void one_picture(const lbpmap_kernels *k, const lbpmap_neighborhood *nb, 
             uint16_t wide;
             memcpy(&wide, at(&codes16, y) + 2 * x, 2);
             same &= wide == want && !memcmp(at(&looked16, y) + 3 * x, table + 3 * want, 3);
+            for (size_t c = 0; c < 3 && nb->points <= 8; ++c) {
+                float value;
+                memcpy(&value, at(&planes, c * height + y) + 4 * x, 4);
+                same &= value == (float)table[3 * want + c] - mean[c];
+            }
             if (nb->points <= 8)
                 same &= at(&codes, y)[x] == want &&
                         !memcmp(at(&looked, y) + 3 * x, table + 3 * want, 3) &&
                         !memcmp(at(&mapped, y) + 3 * x, table + 3 * want, 3);
         }
-    check(same, "codes, lookup and mapped", k->name, nb->points, nb->radius, (int)width);
+    check(same, "codes, lookup, mapped and planes", k->name, nb->points, nb->radius, (int)width);
     free(gray.memory);
     free(codes.memory);
     free(codes16.memory);
     free(mapped.memory);
+    free(planes.memory);
     free(looked.memory);
     free(looked16.memory);
     free(table);
