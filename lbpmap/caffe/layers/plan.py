@@ -22,10 +22,15 @@ class Param:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a layer makes of its bottoms: shapes of its tops and parameters."""
+    """What a layer makes of its bottoms: shapes of its tops and parameters.
+
+    `state` is what a data layer or a Python layer has set up to know them: an open database, the
+    user's object. The layer keeps it, and its next plan is made with it.
+    """
 
     tops: tuple[Shape, ...]
     params: tuple[Param, ...] = ()
+    state: Any = None
 
 
 class Workspace:
@@ -52,6 +57,11 @@ class Layer:
         Its settings, in the newest form.
     blobs : list of Blob
         Its parameters, weights first.
+    state : object
+        What its plan has set up, such as an open database; None for most types.
+    replay : bool
+        True while a backward pass repeats the forward one: nothing random is drawn anew, and no
+        statistics are updated.
     """
 
     param: Message
@@ -60,6 +70,8 @@ class Layer:
     rng: np.random.Generator
     # What a layer keeps from its forward pass, such as the mask of Dropout.
     kept: dict[str, Any] = field(default_factory=dict)
+    state: Any = None
+    replay: bool = False
 
     @property
     def type(self) -> str:

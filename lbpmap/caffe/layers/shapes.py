@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from lbpmap.caffe.blob import MAX_AXES, Shape
 from lbpmap.caffe.formats.messages import Message
@@ -20,23 +21,27 @@ class LayerType:
     """How a type is planned, and how many bottoms and tops (least, most) it takes.
 
     `loss` types get a top of their own when they name none; `shares` types give out the very memory
-    of their bottom.
+    of their bottom; `stateful` types are planned with the state of their last plan, None at first,
+    as a third argument.
     """
 
-    plan: Callable[[Message, list[Shape]], Plan]
+    plan: Callable[..., Plan]
     bottoms: tuple[int, int] = (1, 1)
     tops: tuple[int, int] = (1, 1)
     loss: bool = False
     shares: bool = False
+    stateful: bool = False
 
 
-def plan(layer: Message, bottoms: list[Shape]) -> Plan:
+def plan(layer: Message, bottoms: list[Shape], state: Any = None) -> Plan:
     """Compute the shapes of a layer's tops and parameters.
 
     Parameters
     ----------
     layer : LayerParameter
     bottoms : list of tuple of int
+    state : object, optional
+        `Plan.state` of the layer's last plan.
 
     Returns
     -------
@@ -61,7 +66,7 @@ def plan(layer: Message, bottoms: list[Shape]) -> Plan:
             if least < most < _MANY:
                 wanted = f"{least} to {most}"
             raise ValueError(f"has {count} {what} blob(s), needs {wanted}")
-    made = known.plan(layer, bottoms)
+    made = known.plan(layer, bottoms, *([state] if known.stateful else []))
     for shape in made.tops + tuple(param.shape for param in made.params):
         if len(shape) > MAX_AXES:
             raise ValueError(f"a blob of {len(shape)} axes, at most {MAX_AXES} are allowed")
