@@ -1,4 +1,4 @@
-"""Caffe nets without Caffe: pycaffe's own interface, on NumPy.
+"""Caffe nets without Caffe: pycaffe's own interface, on NumPy and on PyTorch.
 
 A script changes its import and nothing else: ``from lbpmap import caffe``.
 """
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from lbpmap.caffe import absent, io
 from lbpmap.caffe.classifier import Classifier
+from lbpmap.caffe.engine import set_device, set_engine, set_mode_cpu, set_mode_gpu, set_tf32
 from lbpmap.caffe.formats.messages import TEST, TRAIN
 from lbpmap.caffe.layers.shapes import LAYER_TYPES
 from lbpmap.caffe.net import Net
@@ -24,24 +25,18 @@ __all__ = [
     "__version__",
     "io",
     "layer_type_list",
+    "set_device",
+    "set_engine",
     "set_mode_cpu",
     "set_mode_gpu",
     "set_random_seed",
+    "set_tf32",
 ]
 
 
 def layer_type_list() -> list[str]:
     """Return the names of the layer types that run, in alphabetical order."""
     return sorted(LAYER_TYPES)
-
-
-def set_mode_cpu() -> None:
-    """Run on the CPU, which is where everything runs."""
-
-
-def set_mode_gpu() -> None:
-    """Raise RuntimeError: there is no GPU engine in this version."""
-    raise RuntimeError("caffe.set_mode_gpu: this version runs on the CPU only; use set_mode_cpu")
 
 
 if not TYPE_CHECKING:  # for a type checker, what is absent is simply not there

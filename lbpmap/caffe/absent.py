@@ -6,48 +6,25 @@ from collections.abc import Collection
 
 MODULE = frozenset(
     {
-        "AdaDeltaSolver",
-        "AdaGradSolver",
-        "AdamSolver",
         "Detector",
-        "Layer",
         "NCCL",
-        "NesterovSolver",
         "NetSpec",
-        "RMSPropSolver",
-        "SGDSolver",
         "Timer",
         "coord_map",
         "detector",
         "draw",
-        "get_solver",
         "has_nccl",
         "init_log",
         "log",
         "net_spec",
         "params",
         "pycaffe",
-        "set_device",
         "set_multiprocess",
         "set_solver_count",
         "set_solver_rank",
         "solver_count",
         "solver_rank",
         "to_proto",
-    }
-)
-NET = frozenset(
-    {
-        "after_backward",
-        "after_forward",
-        "backward",
-        "before_backward",
-        "before_forward",
-        "blob_loss_weights",
-        "forward_backward_all",
-        "load_hdf5",
-        "save_hdf5",
-        "set_input_arrays",
     }
 )
 
@@ -57,13 +34,9 @@ def error(owner: str, name: str, names: Collection[str]) -> AttributeError:
 
     Examples
     --------
-    >>> error("Net", "backward", NET)
-    AttributeError('Net.backward: not in this version of lbpmap.caffe, which runs nets forward on \
-the CPU')
+    >>> error("caffe", "NetSpec", MODULE)
+    AttributeError('caffe.NetSpec: not in this version of lbpmap.caffe')
     """
     if name in names:
-        return AttributeError(
-            f"{owner}.{name}: not in this version of lbpmap.caffe, which runs nets forward on the "
-            f"CPU"
-        )
+        return AttributeError(f"{owner}.{name}: not in this version of lbpmap.caffe")
     return AttributeError(f"{owner} has no attribute {name!r}")

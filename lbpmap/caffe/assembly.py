@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import repeat
+from typing import Any, TypeVar
 
+from lbpmap.caffe import flow
 from lbpmap.caffe.blob import Blob, Shape
 from lbpmap.caffe.formats.messages import MESSAGES, Message
 from lbpmap.caffe.layers import fillers, shapes
@@ -19,6 +22,8 @@ MAX_NET_BYTES = 2**36
 _PERMISSIVE: int = MESSAGES["ParamSpec"].PERMISSIVE
 # The name that Caffe gives the top of a loss layer that names none.
 AUTOMATIC = "(automatic)"
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -34,25 +39,26 @@ def described(layer: Message) -> str:
     return f'layer "{layer.name}" ({layer.type})'
 
 
-def assemble(params: Sequence[Message]) -> Assembly:
+def assemble(params: Sequence[Message], *, force_backward: bool = False) -> Assembly:
     """Build the layers and blobs of a net.
 
     Parameters
     ----------
     params : sequence of LayerParameter
         What `graph.layers_for` returns; loss layers without a top get one.
+    force_backward : bool, default False
+        Whether all gradients are wanted, or only those that something learns from.
 
     Raises
     ------
     ValueError
         One line that names the layer; nothing is half built then.
     """
-    for layer in params:
-        known = shapes.LAYER_TYPES.get(layer.type)
-        if known is not None and known.loss and not len(layer.top):
-            layer.top.append(AUTOMATIC)
+    _name_losses(params)
     plans, blob_shapes = plan_all(params, {})
     _check_memory(plans, params)
+    weights = [_located(layer, flow.loss_weights) for layer in params]
+    flows = flow.wanted(params, [len(plan.params) for plan in plans], weights, force_backward)
     blobs = {name: Blob(shape) for name, shape in blob_shapes.items()}
     for layer in params:
         if shapes.LAYER_TYPES[layer.type].shares:
@@ -61,14 +67,40 @@ def assemble(params: Sequence[Message]) -> Assembly:
     workspace = Workspace()
     owners: dict[str, Blob] = {}
     layers = [
-        Layer(layer, _parameters(layer, plan.params, owners), workspace, new_generator())
-        for layer, plan in zip(params, plans)
+        Layer(
+            layer,
+            _parameters(layer, plan.params, owners),
+            workspace,
+            new_generator(),
+            loss_weights=weight,
+            flow=gradients,
+            state=plan.state,
+        )
+        for layer, plan, weight, gradients in zip(params, plans, weights, flows)
     ]
     return Assembly(layers, blobs)
 
 
+def _name_losses(params: Sequence[Message]) -> None:
+    """Give the losses that name no top one of their own, numbered from the second on."""
+    unnamed = 0
+    for layer in params:
+        known = shapes.LAYER_TYPES.get(layer.type)
+        if known is not None and known.loss and not len(layer.top):
+            unnamed += 1
+            layer.top.append(AUTOMATIC if unnamed == 1 else f"{AUTOMATIC} {unnamed}")
+
+
+def _located(layer: Message, compute: Callable[[Message], Result]) -> Result:
+    """Return `compute(layer)`; its error says which layer it was."""
+    try:
+        return compute(layer)
+    except ValueError as error:
+        raise ValueError(f"{described(layer)}: {error}") from None
+
+
 def plan_all(
-    params: Sequence[Message], known: dict[str, Shape]
+    params: Sequence[Message], known: dict[str, Shape], states: Iterable[Any] = repeat(None)
 ) -> tuple[list[Plan], dict[str, Shape]]:
     """Plan layers one after another.
 
@@ -77,6 +109,8 @@ def plan_all(
     params : sequence of LayerParameter
     known : dict
         Shapes of blobs that are there already; those of Input layers are kept.
+    states : iterable, optional
+        What each layer's last plan has set up.
 
     Returns
     -------
@@ -85,11 +119,9 @@ def plan_all(
         `known`, with what the layers make of it.
     """
     plans, blob_shapes = [], dict(known)
-    for layer in params:
-        try:
-            plan = shapes.plan(layer, [blob_shapes[name] for name in layer.bottom])
-        except ValueError as error:
-            raise ValueError(f"{described(layer)}: {error}") from None
+    for layer, state in zip(params, states):
+        bottoms = [blob_shapes[name] for name in layer.bottom]
+        plan = _located(layer, partial(shapes.plan, bottoms=bottoms, state=state))
         _check_in_place(layer, plan, blob_shapes)
         for name, shape in zip(layer.top, plan.tops):
             if layer.type != "Input" or name not in known:
@@ -138,6 +170,7 @@ def _parameters(layer: Message, params: Sequence[Param], owners: dict[str, Blob]
                     f"{owner.shape} in the layer that it is shared with"
                 )
             blob.share(owner)
+            blob.share_diff(owner)
         elif name:
             owners[name] = blob
         blobs.append(blob)

@@ -9,7 +9,8 @@ import numpy as np
 from lbpmap._arrays import F32, Array
 from lbpmap.caffe import io
 from lbpmap.caffe.formats.messages import TEST
-from lbpmap.caffe.net import Net, PathLike
+from lbpmap.caffe.net import Net
+from lbpmap.caffe.parameters import PathLike
 
 
 class Classifier(Net):

@@ -7,22 +7,18 @@ from typing import Any
 
 from lbpmap.caffe.formats.messages import MESSAGES, LayerParameter, Message
 
-_NetState = MESSAGES["NetState"]
+NetState: Message = MESSAGES["NetState"]
 
 
-def layers_for(
-    net: Message, phase: int, level: int = 0, stages: Sequence[str] = ()
-) -> list[Message]:
+def layers_for(net: Message, state: Message) -> list[Message]:
     """Choose and order the layers of a net for one phase.
 
     Parameters
     ----------
     net : NetParameter
         In the newest form.
-    phase : int
-        TRAIN or TEST.
-    level, stages
-        What `include` and `exclude` rules are held against, besides the phase.
+    state : NetState
+        Phase, level and stages that `include` and `exclude` rules are held against.
 
     Returns
     -------
@@ -35,7 +31,6 @@ def layers_for(
     ValueError
         When a bottom is unknown, a top is made twice, or rules contradict one another.
     """
-    state = _NetState(phase=phase, level=level, stage=stages)
     chosen = []
     for layer in net.layer:
         if _runs(layer, state):
@@ -44,7 +39,7 @@ def layers_for(
             chosen.append(copy)
     layers = _with_splits(chosen)
     for layer in layers:
-        layer.phase = phase
+        layer.phase = state.phase
     return layers
 
 

@@ -1,29 +1,21 @@
-"""A net as pycaffe shows it: live blobs, forward passes, weights in and out."""
+"""A net as pycaffe shows it: live blobs, passes both ways, weights in and out."""
 
 from __future__ import annotations
 
 import os
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Union
+from typing import Any
 
 import numpy as np
 
 from lbpmap._arrays import F32, ArrayLike
-from lbpmap.caffe import absent, assembly, graph
-from lbpmap.caffe.blob import Blob, Shape
-from lbpmap.caffe.formats import prototxt, weights
-from lbpmap.caffe.formats.messages import TEST, TRAIN
-from lbpmap.caffe.layers.on_numpy import FORWARD
-from lbpmap.caffe.layers.plan import Layer
-
-PathLike = Union[str, "os.PathLike[str]"]
-
-_NOT_THE_SAME = (
-    "the prototxt and the weights are of different nets or input sizes "
-    "(to train the layer anew, rename it)"
-)
+from lbpmap.caffe import assembly, batches, engine, graph, parameters
+from lbpmap.caffe.blob import Blob
+from lbpmap.caffe.formats import prototxt
+from lbpmap.caffe.formats.messages import TEST, TRAIN, Message
+from lbpmap.caffe.parameters import PathLike, check_path
+from lbpmap.caffe.running import Hook, Running
 
 
 class Net:
@@ -43,6 +35,8 @@ class Net:
     level : int, default 0
     stages : sequence of str, optional
         What `include` and `exclude` rules are held against.
+    engine : {"auto", "numpy", "torch", "real"}, optional
+        What runs the net; left out, what `set_engine` chose. "real" gives a net of the real Caffe.
 
     Attributes
     ----------
@@ -56,6 +50,8 @@ class Net:
         The layers in order, and by name; each has `type` and `blobs`.
     top_names, bottom_names : OrderedDict of list of str
         By name of the layer.
+    blob_loss_weights : OrderedDict of float
+        How much each blob counts in the loss.
     name : str
 
     Raises
@@ -80,6 +76,13 @@ class Net:
     array([[0.33333334, 0.33333334, 0.33333334]], dtype=float32)
     """
 
+    def __new__(cls, *args: Any, **settings: Any) -> Any:
+        """Make a net, or with the engine "real" one of the real Caffe."""
+        if engine.resolve(settings.get("engine")) != "real":
+            return super().__new__(cls)
+        settings.pop("engine", None)
+        return engine.real_caffe().Net(*args, **settings)
+
     def __init__(
         self,
         model: PathLike,
@@ -88,16 +91,44 @@ class Net:
         weights: PathLike | None = None,
         level: int = 0,
         stages: Sequence[str] | None = None,
+        engine: str | None = None,
     ) -> None:
-        _check_path("Net: model", model, "a prototxt")
-        self._source = os.fspath(model)
+        check_path("Net: model", model, "a prototxt")
         phase, weights = _arguments(args, phase, weights)
-        description = prototxt.read_net(model)
+        state = graph.NetState(phase=phase, level=level, stage=stages or ())
+        self._assemble(os.fspath(model), prototxt.read_net(model), state, engine)
+        if weights is not None:
+            self.copy_from(weights)
+
+    @classmethod
+    def of_message(cls, description: Message, source: str, state: Message) -> Net:
+        """Build the net that a solver drives; an addition to pycaffe.
+
+        Parameters
+        ----------
+        description : NetParameter
+            In the newest form.
+        source : str
+            What errors begin with.
+        state : NetState
+            Phase, level and stages.
+        """
+        net: Net = object.__new__(cls)
+        net._assemble(source, description, state, None)
+        net._learning = True
+        return net
+
+    def _assemble(
+        self, source: str, description: Message, state: Message, own_engine: str | None
+    ) -> None:
+        self._source = source
+        self._engine = own_engine and engine.checked(own_engine, "Net")
+        self._learning = False
         try:
-            params = graph.layers_for(description, phase, level, stages or ())
-            parts = assembly.assemble(params)
+            params = graph.layers_for(description, state)
+            parts = assembly.assemble(params, force_backward=description.force_backward)
         except ValueError as error:
-            raise ValueError(f"{self._source}: {error}") from None
+            raise ValueError(f"{source}: {error}") from None
         self.name = str(description.name)
         self.layers = parts.layers
         self.blobs = OrderedDict(parts.blobs)
@@ -110,9 +141,10 @@ class Net:
         inputs = [layer.param.top for layer in self.layers if layer.type == "Input"]
         self.inputs = [name for tops in inputs for name in tops]
         self.outputs = graph.outputs(params)
-        self._fitted = self._blob_shapes()
-        if weights is not None:
-            self.copy_from(weights)
+        self.blob_loss_weights = OrderedDict.fromkeys(self.blobs, 0.0)
+        for layer in self.layers:
+            self.blob_loss_weights.update(zip(layer.param.top, layer.loss_weights))
+        self._running = Running(source, self.layers, self.blobs, self.blob_loss_weights)
 
     def forward(
         self,
@@ -151,12 +183,54 @@ class Net:
             self._blob(name)
         if inputs:
             self._write_inputs(inputs)
-        self._fit(first)
-        # Infinities and NaN are values here, as in Caffe, and no reason for a warning.
-        with np.errstate(all="ignore"):
-            for layer in self.layers[first : last + 1]:
-                self._run(layer)
+        device = engine.device_for(self._engine, learning=self._learning)
+        self._running.forward(first, last, device)
         return {name: self.blobs[name].data for name in wanted}
+
+    def backward(
+        self,
+        diffs: Iterable[str] | None = None,
+        start: str | None = None,
+        end: str | None = None,
+        **top_diffs: ArrayLike,
+    ) -> dict[str, F32]:
+        """Compute gradients from the last layer, or from `start`, down to the first, or to `end`.
+
+        Gradients of blobs are overwritten; those of parameters add up until `clear_param_diffs`.
+        They are computed where a loss lies behind and something learns before, or everywhere with
+        `force_backward: true` in the prototxt.
+
+        Parameters
+        ----------
+        diffs : iterable of str, optional
+            Blobs whose gradients to return besides those of the inputs.
+        start, end : str, optional
+            Names of the layer to begin with and of the last one.
+        **top_diffs : array
+            Gradients of the net's outputs, of their shapes. Left out, a loss has its weight, and
+            any other output what its `diff` holds.
+
+        Returns
+        -------
+        dict of float32 arrays
+            Gradients of the net's inputs, or of the bottoms of `end`: the blobs' own memory.
+
+        Raises
+        ------
+        RuntimeError
+            When PyTorch is not installed.
+        ValueError
+            When an array does not fit its blob, or a name is unknown.
+        """
+        first = len(self.layers) - 1 if start is None else self._position(start)
+        last = 0 if end is None else self._position(end)
+        wanted = list(self.inputs if end is None else self.bottom_names[end]) + list(diffs or ())
+        for name in wanted:
+            self._blob(name)
+        if top_diffs:
+            self._write("diff", self.outputs, top_diffs, "backward")
+        self._running.backward(first, last, engine.torch_device("Net.backward"))
+        return {name: self.blobs[name].diff for name in wanted}
 
     def forward_all(
         self, blobs: Iterable[str] | None = None, **inputs: ArrayLike
@@ -176,23 +250,30 @@ class Net:
         dict of float32 arrays
             One row a sample, copies.
         """
-        arrays = {name: np.asarray(array, np.float32) for name, array in inputs.items()}
-        totals = {len(array) for array in arrays.values()}
-        if len(totals) != 1:
-            raise ValueError(
-                f"forward_all: inputs hold {sorted(totals)} samples; give as many each"
-            )
-        total, batch = totals.pop(), self._blob(next(iter(arrays))).num
-        collected: dict[str, list[F32]] = {}
-        for at in range(0, total, batch):
-            count = min(batch, total - at)
-            filled: dict[str, Any] = {}
-            for name, array in arrays.items():
-                filled[name] = np.zeros((batch, *array.shape[1:]), np.float32)
-                filled[name][:count] = array[at : at + count]
-            for name, out in self.forward(blobs, **filled).items():
-                collected.setdefault(name, []).append(out[:count].copy())
-        return {name: np.concatenate(parts) for name, parts in collected.items()}
+        return batches.run(self, list(blobs or ()), None, inputs)[0]
+
+    def forward_backward_all(
+        self,
+        blobs: Iterable[str] | None = None,
+        diffs: Iterable[str] | None = None,
+        **inputs: ArrayLike,
+    ) -> tuple[dict[str, F32], dict[str, F32]]:
+        """Run any number of inputs forward and backward, a batch of the net's own size at a time.
+
+        Parameters
+        ----------
+        blobs, diffs : iterable of str, optional
+            Blobs whose values, and whose gradients, to return besides outputs and inputs.
+        **inputs : array
+            For each of the net's inputs, and if wanted for the gradients of its outputs, as many
+            samples as there are to run.
+
+        Returns
+        -------
+        values, gradients : dict of float32 arrays
+            One row a sample, copies.
+        """
+        return batches.run(self, list(blobs or ()), list(diffs or ()), inputs)
 
     def reshape(self) -> None:
         """Fit every blob to the shapes of the inputs.
@@ -204,7 +285,7 @@ class Net:
         ValueError
             When the inputs do not fit the net or its parameters; nothing is changed then.
         """
-        self._fit(0)
+        self._running.fit(0)
 
     def copy_from(self, files: PathLike | Sequence[PathLike]) -> None:
         """Take the weights of one or more caffemodels, layer by layer name.
@@ -226,25 +307,7 @@ class Net:
         ValueError
             When a file is malformed, or a blob's shape is not that of the net's parameter.
         """
-        if not isinstance(files, (str, os.PathLike, list, tuple)):
-            raise TypeError(
-                f"Net.copy_from: files must be the path of a caffemodel, or a list of paths, got "
-                f"{type(files).__name__}"
-            )
-        if isinstance(files, str) and not Path(files).exists():
-            names: list[PathLike] = [name for name in files.split(",") if name] or [files]
-        elif isinstance(files, (str, os.PathLike)):
-            names = [files]
-        else:
-            names = list(files)
-        for name in names:
-            _check_path("Net.copy_from: files", name, "a caffemodel")
-        matches = [(name, self._match(name)) for name in names]
-        for name, pairs in matches:
-            with open(name, "rb") as file:
-                for entry, blob in pairs:
-                    weights.read_into(file, entry, blob.unfilled())
-                    blob.mark_from_file()
+        parameters.read(parameters.file_names(files, "Net.copy_from"), self.layers)
 
     def unfilled_layers(self) -> list[str]:
         """Name the layers whose parameters no file has filled; an addition to pycaffe.
@@ -274,7 +337,9 @@ class Net:
         ['ip']
         """
         return [
-            name for name, blobs in self.params.items() if not all(blob.from_file for blob in blobs)
+            name
+            for name, blobs in self.params.items()
+            if not all(blob.values.from_file for blob in blobs)
         ]
 
     def share_with(self, other: Net) -> None:
@@ -296,29 +361,15 @@ class Net:
         """
         if not isinstance(other, Net):
             raise TypeError(f"Net.share_with: other must be a Net, got {type(other).__name__}")
-        common = [
-            (name, blobs, other.layer_dict[name].blobs)
-            for name, blobs in ((layer.name, layer.blobs) for layer in self.layers)
-            if name in other.layer_dict
-        ]
-        for name, blobs, others in common:
-            shapes, wanted = ([blob.shape for blob in each] for each in (others, blobs))
-            if shapes != wanted:
-                raise ValueError(
-                    f'{self._source}: layer "{name}": its parameters have the shapes {wanted}, '
-                    f"those of {other._source} have {shapes}; share between nets of the same layers"
-                )
-        for _, blobs, others in common:
-            for blob, shared in zip(blobs, others):
-                blob.share(shared)
+        parameters.share(self.layers, other.layer_dict, self._source, other._source)
 
     def clear_param_diffs(self) -> None:
         """Set the gradients of all parameters to zero."""
         for blobs in self.params.values():
             for blob in blobs:
-                blob.diff[...] = 0
+                blob.gradients.clear()
 
-    def save(self, path: PathLike) -> None:
+    def save(self, path: PathLike, write_diff: bool = False) -> None:
         """Write a caffemodel in the newest form, which Caffe loads; whole or not at all.
 
         Parameters
@@ -333,20 +384,32 @@ class Net:
         TypeError, ValueError
             When `path` is no path, or empty.
         """
-        _check_path("Net.save: path", path, "the caffemodel to write")
-        weights.write(
-            path,
-            self.name,
-            ((layer.param, [blob.data for blob in layer.blobs]) for layer in self.layers),
+        check_path("Net.save: path", path, "the caffemodel to write")
+        parameters.write(path, self.name, self.layers)
+
+    def before_forward(self, hook: Hook) -> None:
+        """Call `hook` with the number of each layer before it runs forward."""
+        self._running.before_forward.append(hook)
+
+    def after_forward(self, hook: Hook) -> None:
+        """Call `hook` with the number of each layer after it has run forward."""
+        self._running.after_forward.append(hook)
+
+    def before_backward(self, hook: Hook) -> None:
+        """Call `hook` with the number of each layer before its backward pass."""
+        self._running.before_backward.append(hook)
+
+    def after_backward(self, hook: Hook) -> None:
+        """Call `hook` with the number of each layer after its backward pass."""
+        self._running.after_backward.append(hook)
+
+    def loss(self) -> float:
+        """Return the weighted sum of the losses of the last pass; an addition to pycaffe."""
+        return sum(
+            weight * float(self.blobs[name].array().sum(dtype=np.float64))
+            for name, weight in self.blob_loss_weights.items()
+            if weight
         )
-
-    if not TYPE_CHECKING:  # for a type checker, what is absent is simply not there
-
-        def __getattr__(self, name: str) -> NoReturn:
-            raise absent.error("Net", name, absent.NET)
-
-    def _blob_shapes(self) -> list[Shape]:
-        return [blob.shape for blob in self.blobs.values()]
 
     def _position(self, name: str) -> int:
         if name not in self.layer_dict:
@@ -359,79 +422,27 @@ class Net:
         return self.blobs[name]
 
     def _write_inputs(self, inputs: dict[str, ArrayLike]) -> None:
-        if set(inputs) != set(self.inputs):
+        self._write("data", self.inputs, inputs, "forward")
+
+    def _write(
+        self, what: str, names: Sequence[str], arrays: dict[str, ArrayLike], caller: str
+    ) -> None:
+        """Write the data of all inputs, or the diff of all outputs."""
+        kind = "input" if what == "data" else "output"
+        if set(arrays) != set(names):
             raise ValueError(
-                f"{self._source}: forward got {', '.join(sorted(inputs))}, the net's inputs are "
-                f"{', '.join(self.inputs) or 'none'}; give an array for each"
+                f"{self._source}: {caller} got {', '.join(sorted(arrays))}, the net's {kind}s are "
+                f"{', '.join(names) or 'none'}; give an array for each"
             )
-        arrays = {name: np.asarray(array, np.float32) for name, array in inputs.items()}
-        for name, array in arrays.items():
+        checked = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
+        for name, array in checked.items():
             if array.shape != self.blobs[name].shape:
                 raise ValueError(
-                    f'{self._source}: input blob "{name}" has shape {self.blobs[name].shape}, got '
+                    f'{self._source}: {kind} blob "{name}" has shape {self.blobs[name].shape}, got '
                     f"an array of {array.shape}; reshape the blob or the array"
                 )
-        for name, array in arrays.items():
-            self.blobs[name].data[...] = array
-
-    def _fit(self, first: int) -> None:
-        """Fit the tops of the layers from `first` on to their bottoms, as Caffe does each time."""
-        if self._blob_shapes() == self._fitted:
-            return
-        shapes = {name: blob.shape for name, blob in self.blobs.items()}
-        layers = self.layers[first:]
-        try:
-            plans, shapes = assembly.plan_all([layer.param for layer in layers], shapes)
-        except ValueError as error:
-            raise ValueError(f"{self._source}: {error}") from None
-        for layer, plan in zip(layers, plans):
-            for blob, param in zip(layer.blobs, plan.params):
-                if blob.shape != param.shape:
-                    raise ValueError(
-                        f"{self._source}: {assembly.described(layer.param)}: its parameter has "
-                        f"shape {blob.shape}, the reshaped input needs {param.shape}"
-                    )
-        for name, blob in self.blobs.items():
-            blob.reshape(*shapes[name])
-        self._fitted = self._blob_shapes()
-
-    def _run(self, layer: Layer) -> None:
-        bottoms = [self.blobs[name].data for name in layer.param.bottom]
-        tops = [self.blobs[name].data for name in layer.param.top]
-        try:
-            FORWARD[layer.type](layer, bottoms, tops)
-        except ValueError as error:
-            where = assembly.described(layer.param)
-            raise ValueError(f"{self._source}: {where}: {error}") from None
-
-    def _match(self, path: PathLike) -> list[tuple[weights.BlobEntry, Blob]]:
-        """Pair the blobs of a file with the net's parameters, and check every shape."""
-        pairs = []
-        for entry in weights.index(path):
-            layer = self.layer_dict.get(entry.name)
-            if layer is None:
-                continue
-            if len(entry.blobs) != len(layer.blobs):
-                raise ValueError(
-                    f'{path}: layer "{entry.name}": the file holds {len(entry.blobs)} blob(s), the '
-                    f"net's layer has {len(layer.blobs)}; {_NOT_THE_SAME}"
-                )
-            for i, (source, blob) in enumerate(zip(entry.blobs, layer.blobs)):
-                if not source.fits(blob.shape):
-                    raise ValueError(
-                        f'{path}: layer "{entry.name}": blob {i} has shape {source.shape}, the '
-                        f"net's parameter has {blob.shape}; {_NOT_THE_SAME}"
-                    )
-                pairs.append((source, blob))
-        return pairs
-
-
-def _check_path(argument: str, path: object, expected: str) -> None:
-    """Refuse what names no file; `argument` is whose and which."""
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"{argument} must be the path of {expected}, got {type(path).__name__}")
-    if not os.fspath(path):
-        raise ValueError(f"{argument} is empty; give the path of {expected}")
+        for name, array in checked.items():
+            getattr(self.blobs[name], what)[...] = array
 
 
 def _arguments(

@@ -346,8 +346,6 @@ def test_a_blob_alone():
 
 def test_modes_and_version():
     caffe.set_mode_cpu()
-    with pytest.raises(RuntimeError, match="runs on the CPU only"):
-        caffe.set_mode_gpu()
     assert caffe.__version__ == "1.0.0"
     assert (caffe.TRAIN, caffe.TEST) == (0, 1)
 
@@ -434,16 +432,10 @@ def test_arguments_that_name_no_file(tiny, tiny_weights, tmp_path):
         net.save(tmp_path)
 
 
-def test_what_pycaffe_has_beyond_this_is_named(tiny):
-    net = caffe.Net(tiny, caffe.TEST)
+def test_what_pycaffe_has_beyond_this_is_named():
     for owner, prefix, names in (
-        (
-            caffe,
-            "caffe",
-            ["SGDSolver", "NetSpec", "Detector", "set_device", "get_solver", "params"],
-        ),
+        (caffe, "caffe", ["NetSpec", "Detector", "params"]),
         (caffe.layers, r"caffe\.layers", ["Convolution"]),
-        (net, "Net", ["backward", "save_hdf5", "load_hdf5", "set_input_arrays"]),
     ):
         for name in names:
             assert not hasattr(owner, name)
@@ -462,5 +454,6 @@ def test_losses_that_name_no_top_go_together(text_file):
         'layer { name: "two" type: "EuclideanLoss" bottom: "a" bottom: "a" }'
     )
     net = caffe.Net(text_file(text), caffe.TEST)
-    # Under one name pycaffe shows the last.
-    assert net.forward(a=[1, 2], b=[3, 4])["(automatic)"] == 0
+    losses = net.forward(a=[1, 2], b=[3, 4])
+    assert (losses["(automatic)"], losses["(automatic) 2"]) == (2, 0)
+    assert net.loss() == 2

@@ -1,0 +1,106 @@
+"""Where gradients flow: which layers, bottoms and parameters a backward pass computes.
+
+The rules are those of Caffe's Net::Init. A gradient is wanted where a parameter that learns lies
+before it, and it exists where a loss lies behind it; `force_backward` wants all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lbpmap.caffe.formats.messages import Message
+from lbpmap.caffe.layers import shapes
+from lbpmap.caffe.layers.plan import Flow
+
+
+def loss_weights(layer: Message) -> list[float]:
+    """Return how much each top of a layer counts in the loss.
+
+    Raises
+    ------
+    ValueError
+        When `loss_weight` is given for some tops only.
+    """
+    given = list(layer.loss_weight)
+    if shapes.LAYER_TYPES[layer.type].loss and len(given) < 2:
+        return (given or [1.0]) + [0.0] * (len(layer.top) - 1)
+    if given and len(given) != len(layer.top):
+        raise ValueError(
+            f"{len(given)} loss_weight for {len(layer.top)} top blob(s); give one each or none"
+        )
+    return given or [0.0] * len(layer.top)
+
+
+def wanted(
+    layers: Sequence[Message],
+    params: Sequence[int],
+    weights: Sequence[Sequence[float]],
+    force: bool,
+) -> list[Flow]:
+    """Find out which gradients a backward pass computes.
+
+    Parameters
+    ----------
+    layers : sequence of LayerParameter
+        In order, splits included.
+    params : sequence of int
+        How many parameters each has.
+    weights : sequence of sequence of float
+        `loss_weights` of each.
+    force : bool
+        The net's `force_backward`.
+
+    Returns
+    -------
+    list of Flow
+        One a layer.
+    """
+    flows = []
+    learns: set[str] = set()  # blobs that something before them learns through
+    for layer, count in zip(layers, params):
+        if len(layer.propagate_down):
+            bottoms = tuple(layer.propagate_down[i] for i in range(len(layer.bottom)))
+        else:
+            bottoms = tuple(name in learns for name in layer.bottom)
+        own = tuple(lr_mult(layer, i) != 0 for i in range(count))
+        learns.difference_update(layer.top)
+        if any(bottoms) or any(own):
+            learns.update(layer.top)
+        flows.append(Flow(bottoms, own))
+    if force:
+        return [_forced(layer, count) for layer, count in zip(layers, params)]
+    return _towards_loss(layers, flows, weights)
+
+
+def lr_mult(layer: Message, i: int) -> float:
+    """Return the factor of the learning rate of parameter `i`."""
+    return float(layer.param[i].lr_mult) if i < len(layer.param) else 1.0
+
+
+def _forced(layer: Message, params: int) -> Flow:
+    down = layer.propagate_down
+    bottoms = tuple(down[i] if i < len(down) else True for i in range(len(layer.bottom)))
+    return Flow(bottoms, (True,) * params)
+
+
+def _towards_loss(
+    layers: Sequence[Message], flows: Sequence[Flow], weights: Sequence[Sequence[float]]
+) -> list[Flow]:
+    """Keep only the flows that a loss lies behind and that nothing cuts off."""
+    under_loss: set[str] = set()
+    cut: set[str] = set()  # blobs whose only reader passes no gradient down
+    kept = []
+    for layer, flow, own in zip(reversed(layers), reversed(flows), reversed(weights)):
+        counts = any(own) or any(name in under_loss for name in layer.top)
+        skipped = all(name in cut for name in layer.top)
+        if not counts or skipped or not flow.any:
+            flow = Flow((False,) * len(flow.bottoms), (False,) * len(flow.params))
+        under_loss.difference_update(layer.top)
+        cut.difference_update(layer.top)
+        for name, want in zip(layer.bottom, flow.bottoms):
+            if counts:
+                under_loss.add(name)
+            if not want:
+                cut.add(name)
+        kept.append(flow)
+    return kept[::-1]
