@@ -46,10 +46,10 @@ def run(
         for name, array in samples.items():
             filled[name] = np.zeros((batch, *array.shape[1:]), np.float32)
             filled[name][:count] = array[at : at + count]
-        inputs = {name: array for name, array in filled.items() if name not in net.outputs}
+        inputs = {name: array for name, array in filled.items() if name in net.inputs}
         _collect(values, net.forward(blobs, **inputs), count)
         if diffs is not None:
-            tops = {name: array for name, array in filled.items() if name in net.outputs}
+            tops = {name: array for name, array in filled.items() if name not in inputs}
             _collect(gradients, net.backward(diffs, **tops), count)
     return _joined(values), _joined(gradients)
 

@@ -44,11 +44,8 @@ def without_overlaps(boxes, scores, most, of_smaller=False):
         corners = np.maximum(boxes[left, :2], boxes[best, :2])
         ends = np.minimum(boxes[left, 2:], boxes[best, 2:])
         common = np.prod(np.maximum(ends - corners, 0), axis=1)
-        whole = (
-            np.minimum(areas[left], areas[best])
-            if of_smaller
-            else areas[left] + areas[best] - common
-        )
+        smaller, both = np.minimum(areas[left], areas[best]), areas[left] + areas[best] - common
+        whole = smaller if of_smaller else both
         left = [i for i, share in zip(left, common / whole) if share <= most]
     return np.array(kept, int)
 

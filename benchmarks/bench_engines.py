@@ -1,0 +1,157 @@
+"""Both engines beside straight functional PyTorch on the released nets' layout, values checked.
+
+Run ``pytest benchmarks/bench_engines.py -s``. The nets take turns, and medians are compared: on a
+shared machine only ratios within one run mean anything. Training is a forward pass, a backward pass
+and a step of SGD with momentum and decay; the functional code does the same with
+`torch.optim.SGD`.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import time
+
+import numpy as np
+import pytest
+
+from lbpmap import caffe
+from lbpmap.emotion.registry import packaged_folder
+
+torch = pytest.importorskip("torch", reason="compares with PyTorch")
+F = torch.nn.functional
+RATE, MOMENTUM, DECAY = 1e-5, 0.9, 5e-4
+
+
+@pytest.fixture(scope="module")
+def deploy():
+    return packaged_folder() / "VGG_S_rgb" / "deploy.prototxt"
+
+
+@pytest.fixture(scope="module")
+def weights(deploy):
+    """Give the parameters of one net, which all others share."""
+    net = caffe.Net(deploy, caffe.TEST)
+    rng = np.random.default_rng(0)
+    for blobs in net.params.values():
+        values = blobs[0].data
+        rng.standard_normal(out=values, dtype=np.float32)
+        values *= np.float32(np.sqrt(2 / (values.size // len(values))))
+    return net
+
+
+def new_net(model, weights, batch, phase=caffe.TEST, engine=None):
+    net = caffe.Net(model, phase, engine=engine)
+    net.share_with(weights)
+    net.blobs["data"].reshape(batch, 3, 224, 224)
+    return net
+
+
+def straight(params, x):
+    """The released layout up to fc8, as one writes it in PyTorch."""
+    (w1, b1), (w2, b2), (w3, b3), (w4, b4), (w5, b5), (w6, b6), (w7, b7), (w8, b8) = params
+    x = F.relu(F.conv2d(x, w1, b1, stride=2))
+    x = F.max_pool2d(F.local_response_norm(x, 5, 5e-4, 0.75, 1.0), 3, 3, ceil_mode=True)
+    x = F.max_pool2d(F.relu(F.conv2d(x, w2, b2, padding=2)), 2, 2, ceil_mode=True)
+    x = F.relu(F.conv2d(x, w3, b3, padding=1))
+    x = F.relu(F.conv2d(x, w4, b4, padding=1))
+    x = F.max_pool2d(F.relu(F.conv2d(x, w5, b5, padding=1)), 3, 3, ceil_mode=True)
+    x = F.relu(F.linear(x.flatten(1), w6, b6))
+    x = F.relu(F.linear(x, w7, b7))
+    return F.linear(x, w8, b8)
+
+
+def tensors(net):
+    return [[torch.from_numpy(blob.data) for blob in blobs] for blobs in net.params.values()]
+
+
+def in_turns(runs, rounds):
+    """Give the median seconds of each, measured in turns."""
+    times = {name: [] for name in runs}
+    for turn in range(rounds + 1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if turn:  # the first warms up
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(each) for name, each in times.items()}
+
+
+def report(benchmark, found, batch):
+    ratios = {name: round(each / found["straight"], 3) for name, each in found.items()}
+    benchmark.extra_info.update(seconds=found, times_straight_pytorch=ratios, batch=batch)
+    print(
+        f"\nbatch {batch}: straight PyTorch {found['straight']:.3f} s, "
+        + ", ".join(f"{name} {ratio:.2f} x" for name, ratio in ratios.items() if name != "straight")
+    )
+
+
+@pytest.mark.parametrize("batch", [1, 10])
+def test_forward(benchmark, deploy, weights, batch):
+    nets = {name: new_net(deploy, weights, batch, engine=name) for name in ("numpy", "torch")}
+    params = tensors(weights)
+    x = np.random.default_rng(0).uniform(-128, 128, (batch, 3, 224, 224)).astype(np.float32)
+    for net in nets.values():
+        net.blobs["data"].data[...] = x
+    tensor = torch.from_numpy(x)
+
+    @torch.no_grad()
+    def functional():
+        return F.softmax(straight(params, tensor), 1)
+
+    runs = {"straight": functional, **{name: net.forward for name, net in nets.items()}}
+    found = in_turns(runs, max(3, 15 // batch))
+    expected = functional().numpy()
+    for net in nets.values():
+        np.testing.assert_allclose(net.blobs["prob"].data, expected, rtol=0, atol=1e-6)
+    report(benchmark, found, batch)
+    benchmark.pedantic(nets["numpy"].forward, rounds=1)
+
+
+def training_files(deploy, folder, batch):
+    """Write the layout with a loss and without Dropout, whose masks differ, and its solver."""
+    layers = re.split(r"\n(?=layers \{)", deploy.read_text())[1:]
+    kept = [text for text in layers if not re.search(r'name: "(drop\d|prob)"', text)]
+    inputs = "".join(
+        f'input: "{name}" input_shape {{ {" ".join(f"dim: {n}" for n in shape)} }}\n'
+        for name, shape in (("data", (batch, 3, 224, 224)), ("label", (batch,)))
+    )
+    loss = 'layers { name: "loss" type: SOFTMAX_LOSS bottom: "fc8" bottom: "label" top: "loss" }'
+    net, solver = folder / "train.prototxt", folder / "solver.prototxt"
+    net.write_text("\n".join([inputs, *kept, loss]))
+    solver.write_text(
+        f'net: "{net}" base_lr: {RATE} lr_policy: "fixed" momentum: {MOMENTUM} '
+        f"weight_decay: {DECAY}"
+    )
+    return solver
+
+
+@pytest.mark.parametrize("batch", [2, 10])
+def test_training_step(benchmark, deploy, weights, tmp_path, batch):
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-128, 128, (batch, 3, 224, 224)).astype(np.float32)
+    labels = rng.integers(0, 7, batch)
+    solver = caffe.SGDSolver(training_files(deploy, tmp_path, batch))
+    for mine, given in zip(solver.net.params.values(), weights.params.values()):
+        for blob, source in zip(mine, given):
+            blob.data[...] = source.data
+    solver.net.blobs["data"].data[...] = x
+    solver.net.blobs["label"].data[...] = labels
+
+    params = [[p.clone().requires_grad_() for p in layer] for layer in tensors(weights)]
+    leaves = [p for layer in params for p in layer]
+    sgd = torch.optim.SGD(leaves, RATE, MOMENTUM, weight_decay=DECAY)
+    tensor, target = torch.from_numpy(x), torch.from_numpy(labels)
+
+    def functional():
+        sgd.zero_grad()
+        F.cross_entropy(straight(params, tensor), target).backward()
+        sgd.step()
+
+    found = in_turns({"straight": functional, "solver": lambda: solver.step(1)}, 3)
+    for mine, theirs in zip(solver.net.params.values(), params):
+        for blob, p in zip(mine, theirs):
+            largest = p.abs().max().item()
+            np.testing.assert_allclose(blob.data, p.detach().numpy(), rtol=0, atol=1e-5 * largest)
+    report(benchmark, found, batch)
+    benchmark.pedantic(lambda: solver.step(1), rounds=1)
