@@ -7,6 +7,9 @@
 
 static const lbpmap_kernels *const rows[] = {
     &lbpmap_kernels_serial,
+#ifdef LBPMAP_NEON
+    &lbpmap_kernels_neon,
+#endif
 #ifdef LBPMAP_AVX512
     &lbpmap_kernels_avx512,
 #endif

@@ -13,6 +13,14 @@ extern const lbpmap_kernels lbpmap_kernels_serial;
 extern const lbpmap_kernels lbpmap_kernels_avx512;
 #endif
 
+/* NEON is in every 64-bit ARM. Signs are taken from odd bytes, so little endian only; gcc knows
+ * vld1q_u8_x4 from 10 on. */
+#if defined(__aarch64__) && (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 10)) &&       \
+    __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define LBPMAP_NEON 1
+extern const lbpmap_kernels lbpmap_kernels_neon;
+#endif
+
 void lbpmap_gray_serial(const uint8_t *rgb, ptrdiff_t rgb_stride, size_t width, size_t height,
                         uint8_t *gray, ptrdiff_t gray_stride);
 void lbpmap_codes_serial(const lbpmap_neighborhood *nb, const uint8_t *gray, ptrdiff_t gray_stride,

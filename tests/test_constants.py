@@ -342,3 +342,52 @@ def test_grey_in_integers_does_not_overflow() -> None:
     product, head = 69 * r - 106 * b, 76 * r + 30 * b + 128
     assert np.abs(product).max() < 2**15
     assert np.abs(head).max() + np.abs(_mulhi(product, 32076) >> 6).max() < 2**15
+
+
+def _sqdmulh(v: np.ndarray, factor: int) -> np.ndarray:
+    """NEON's high half of the doubled product, in lanes of 16 bits."""
+    assert max(abs(v.max()), abs(v.min()), factor) < 2**15
+    return (v * factor) >> 15
+
+
+def test_neon_halves_even_constants() -> None:
+    v = np.arange(-(2**15) + 1, 2**15)
+    for constant in (27146, 32076):
+        assert np.array_equal(_sqdmulh(v, constant // 2), _mulhi(v, constant))
+
+
+def test_neon_radius_5_and_10_in_16_bits() -> None:
+    a, d, least, largest = _plane(5)
+    for start, factor, rule in ((1, 9318, _exact), (0, 9316, _real)):
+        rest = 6 * a + 8 * d + (_sqdmulh(32 * (a + d) + start, factor) >> 7)
+        assert max(np.abs(7 * s + rest).max() for s in (least, largest)) < 2**15
+        assert _differing(5, -(rest // 7), rule(5, a, d)) == set()
+    rest = 12 * a + (_sqdmulh(8 * (14 * a + d), 20056) >> 6)
+    assert max(np.abs(s + rest).max() for s in (least, largest)) < 2**15
+    assert _differing(10, -rest, _real(10, a, d)) == set()
+
+
+@pytest.mark.parametrize("radius", RADII)
+def test_true_ties_have_two_zeros(radius: int) -> None:
+    # Of the 16-bit forms u + floor(factor x / 2^n), times a power of two.
+    a, d, least, largest = _plane(radius)
+    s = _real(radius, a, d)
+    u, x = {
+        1: (d, s),
+        5: (7 * s + 6 * a + 8 * d, a + d),
+        10: (s + 12 * a, 14 * a + d),
+    }[radius]
+    feasible = (s >= least) & (s <= largest)
+    tie = _sign(*_surd(radius, a, s, d)) == 0
+    assert np.array_equal(((u == 0) & (x == 0))[feasible], tie[feasible])
+
+
+def test_weights_in_two_digits_do_not_overflow() -> None:
+    for radius in range(1, 65):
+        for sample in (1, 3, 5, 7):
+            weights = np.array(_rounded(radius, sample))
+            high = (weights + 2**15) >> 16
+            low = weights - 2**16 * high
+            assert np.abs(low).max() <= 2**15 - 1
+            # The largest sum of the upper digits, and what the lower ones carry into it.
+            assert 255 * np.abs(high).sum() + ((255 * np.abs(low).sum() + 50) >> 16) < 2**15

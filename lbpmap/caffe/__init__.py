@@ -13,6 +13,7 @@ from lbpmap.caffe.engine import set_device, set_engine, set_mode_cpu, set_mode_g
 from lbpmap.caffe.formats.messages import TEST, TRAIN
 from lbpmap.caffe.layers.shapes import LAYER_TYPES
 from lbpmap.caffe.net import Net
+from lbpmap.caffe.python_layer import Layer
 from lbpmap.caffe.seed import set_random_seed
 
 __version__ = "1.0.0"  # the Caffe that is reproduced: what scripts test for
@@ -21,6 +22,7 @@ __all__ = [
     "TEST",
     "TRAIN",
     "Classifier",
+    "Layer",
     "Net",
     "__version__",
     "io",

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
-from typing import Any, TypeVar
+from typing import Any
 
 from lbpmap.caffe import flow
 from lbpmap.caffe.blob import Blob, Shape
 from lbpmap.caffe.formats.messages import MESSAGES, Message
-from lbpmap.caffe.layers import fillers, shapes
+from lbpmap.caffe.layers import fillers, on_host, shapes
 from lbpmap.caffe.layers.plan import Layer, Param, Plan, Workspace
+from lbpmap.caffe.located import located
 from lbpmap.caffe.seed import new_generator
 
 # VGG-16, the largest net in wide use, takes 15 GiB at batch 256.
@@ -22,8 +23,6 @@ MAX_NET_BYTES = 2**36
 _PERMISSIVE: int = MESSAGES["ParamSpec"].PERMISSIVE
 # The name that Caffe gives the top of a loss layer that names none.
 AUTOMATIC = "(automatic)"
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def assemble(params: Sequence[Message], *, force_backward: bool = False) -> Asse
     _name_losses(params)
     plans, blob_shapes = plan_all(params, {})
     _check_memory(plans, params)
-    weights = [_located(layer, flow.loss_weights) for layer in params]
+    weights = [_loss_weights(layer) for layer in params]
     flows = flow.wanted(params, [len(plan.params) for plan in plans], weights, force_backward)
     blobs = {name: Blob(shape) for name, shape in blob_shapes.items()}
     for layer in params:
@@ -78,7 +77,21 @@ def assemble(params: Sequence[Message], *, force_backward: bool = False) -> Asse
         )
         for layer, plan, weight, gradients in zip(params, plans, weights, flows)
     ]
+    for layer in layers:
+        if layer.type in on_host.SET_UP:
+            bottoms, tops = ends(layer, blobs)
+            on_host.SET_UP[layer.type](layer, bottoms, tops)
     return Assembly(layers, blobs)
+
+
+def ends(layer: Layer, blobs: Mapping[str, Blob]) -> tuple[list[Blob], list[Blob]]:
+    """Return the bottoms and the tops of a layer."""
+    return [blobs[name] for name in layer.param.bottom], [blobs[name] for name in layer.param.top]
+
+
+def _loss_weights(layer: Message) -> list[float]:
+    with located(described(layer)):
+        return flow.loss_weights(layer)
 
 
 def _name_losses(params: Sequence[Message]) -> None:
@@ -89,14 +102,6 @@ def _name_losses(params: Sequence[Message]) -> None:
         if known is not None and known.loss and not len(layer.top):
             unnamed += 1
             layer.top.append(AUTOMATIC if unnamed == 1 else f"{AUTOMATIC} {unnamed}")
-
-
-def _located(layer: Message, compute: Callable[[Message], Result]) -> Result:
-    """Return `compute(layer)`; its error says which layer it was."""
-    try:
-        return compute(layer)
-    except ValueError as error:
-        raise ValueError(f"{described(layer)}: {error}") from None
 
 
 def plan_all(
@@ -121,7 +126,8 @@ def plan_all(
     plans, blob_shapes = [], dict(known)
     for layer, state in zip(params, states):
         bottoms = [blob_shapes[name] for name in layer.bottom]
-        plan = _located(layer, partial(shapes.plan, bottoms=bottoms, state=state))
+        with located(described(layer)):
+            plan = shapes.plan(layer, bottoms, state)
         _check_in_place(layer, plan, blob_shapes)
         for name, shape in zip(layer.top, plan.tops):
             if layer.type != "Input" or name not in known:

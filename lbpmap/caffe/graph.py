@@ -43,6 +43,11 @@ def layers_for(net: Message, state: Message) -> list[Message]:
     return layers
 
 
+def python_layers(net: Message) -> list[str]:
+    """Name the layers that run the user's own code, which a net from elsewhere should not."""
+    return [str(layer.name) for layer in net.layer if layer.type == "Python"]
+
+
 def outputs(layers: Sequence[Message]) -> list[str]:
     """Names of the tops that no layer reads, in alphabetical order as in Caffe."""
     waiting: set[str] = set()

@@ -12,8 +12,10 @@ import numpy as np
 from lbpmap._arrays import F32, ArrayLike
 from lbpmap.caffe import assembly, batches, engine, graph, parameters
 from lbpmap.caffe.blob import Blob
+from lbpmap.caffe.data import memory
 from lbpmap.caffe.formats import prototxt
 from lbpmap.caffe.formats.messages import TEST, TRAIN, Message
+from lbpmap.caffe.located import located
 from lbpmap.caffe.parameters import PathLike, check_path
 from lbpmap.caffe.running import Hook, Running
 
@@ -124,11 +126,9 @@ class Net:
         self._source = source
         self._engine = own_engine and engine.checked(own_engine, "Net")
         self._learning = False
-        try:
+        with located(source):
             params = graph.layers_for(description, state)
             parts = assembly.assemble(params, force_backward=description.force_backward)
-        except ValueError as error:
-            raise ValueError(f"{source}: {error}") from None
         self.name = str(description.name)
         self.layers = parts.layers
         self.blobs = OrderedDict(parts.blobs)
@@ -308,6 +308,22 @@ class Net:
             When a file is malformed, or a blob's shape is not that of the net's parameter.
         """
         parameters.read(parameters.file_names(files, "Net.copy_from"), self.layers)
+
+    def set_input_arrays(self, data: F32, labels: F32) -> None:
+        """Give the net's first layer, of type MemoryData, what it hands out from now on.
+
+        Parameters
+        ----------
+        data : float32 array (N, C, H, W)
+            N a multiple of the layer's batch_size. It is not copied, and not transformed.
+        labels : float32 array (N,) or (N, 1, 1, 1)
+
+        Raises
+        ------
+        TypeError, ValueError
+            When the layer is of another type, or an array of another dtype or shape.
+        """
+        memory.set_arrays(self.layers[0], data, labels)
 
     def unfilled_layers(self) -> list[str]:
         """Name the layers whose parameters no file has filled; an addition to pycaffe.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from lbpmap.caffe import assembly, engine, passes
 from lbpmap.caffe.blob import Blob, Shape
 from lbpmap.caffe.layers import on_host
 from lbpmap.caffe.layers.plan import Layer
+from lbpmap.caffe.located import located
 
 if TYPE_CHECKING:
     import torch
@@ -61,7 +62,7 @@ class Running:
             for i in range(first, last + 1):
                 _call(self.before_forward, i)
                 layer, bottoms, tops = self._part(i)
-                with self._located(layer):
+                with located(self._place(layer)):
                     passes.forward(layer, bottoms, tops, device)
                 if layer.type in on_host.FORWARD:
                     self.fit(i + 1)
@@ -74,7 +75,7 @@ class Running:
                 layer, bottoms, tops = self._part(i)
                 if layer.flow.any:
                     _call(self.before_backward, i)
-                    with self._located(layer):
+                    with located(self._place(layer)):
                         passes.backward(layer, bottoms, tops, device)
                     _call(self.after_backward, i)
 
@@ -90,18 +91,16 @@ class Running:
             return
         shapes = {name: blob.shape for name, blob in self._blobs.items()}
         layers = self._layers[first:]
-        try:
+        with located(self._source):
             plans, shapes = assembly.plan_all(
                 [layer.param for layer in layers], shapes, [layer.state for layer in layers]
             )
-        except ValueError as error:
-            raise ValueError(f"{self._source}: {error}") from None
         for layer, plan in zip(layers, plans):
             for blob, param in zip(layer.blobs, plan.params):
                 if blob.shape != param.shape:
                     raise ValueError(
-                        f"{self._source}: {assembly.described(layer.param)}: its parameter has "
-                        f"shape {blob.shape}, the reshaped input needs {param.shape}"
+                        f"{self._place(layer)}: its parameter has shape "
+                        f"{blob.shape}, the reshaped input needs {param.shape}"
                     )
         for layer, plan in zip(layers, plans):
             layer.state = plan.state
@@ -122,17 +121,10 @@ class Running:
 
     def _part(self, i: int) -> tuple[Layer, list[Blob], list[Blob]]:
         layer = self._layers[i]
-        bottoms, tops = ([self._blobs[n] for n in p] for p in (layer.param.bottom, layer.param.top))
-        return layer, bottoms, tops
+        return (layer, *assembly.ends(layer, self._blobs))
 
-    @contextmanager
-    def _located(self, layer: Layer) -> Iterator[None]:
-        """Say in errors which layer it was."""
-        try:
-            yield
-        except ValueError as error:
-            where = assembly.described(layer.param)
-            raise ValueError(f"{self._source}: {where}: {error}") from None
+    def _place(self, layer: Layer) -> str:
+        return f"{self._source}: {assembly.described(layer.param)}"
 
 
 def _call(hooks: list[Hook], i: int) -> None:

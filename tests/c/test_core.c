@@ -1,6 +1,6 @@
 /* The C core on its own, for the sanitizers: every buffer is allocated to the byte, so that a read
  * or write past an edge is caught, and every row of the dispatch table is held against codes
- * computed one pixel at a time.
+ * computed one pixel at a time: in random pictures, and where a corner's bit hangs by a hair.
  *
  *   cc -g -O1 -fsanitize=address,undefined -ffp-contract=off -Icsrc csrc/?*.c tests/c/test_core.c -lm
  */
@@ -78,11 +78,10 @@ static unsigned slow_code(const lbpmap_neighborhood *nb, const plane *gray, size
     return code;
 }
 
-static void one_picture(const lbpmap_kernels *k, const lbpmap_neighborhood *nb, size_t width,
-                        size_t height, unsigned levels) {
-    const size_t margin = 2 * (size_t)nb->radius;
-    const int flip = (int)(random_bits() & 1);
-    plane gray = new_plane(width + margin, height + margin, random_bits() % 5, flip);
+/* Every kernel of a row that makes or reads codes, against the codes wanted. */
+static void hold_row(const lbpmap_kernels *k, const lbpmap_neighborhood *nb, const plane *gray,
+                     const uint16_t *want, size_t width, size_t height) {
+    const int flip = gray->stride < 0;
     plane codes = new_plane(width, height, random_bits() % 5, !flip);
     plane codes16 = new_plane(2 * width, height, 2 * (random_bits() % 5), flip);
     plane mapped = new_plane(3 * width, height, random_bits() % 5, flip);
@@ -91,47 +90,42 @@ static void one_picture(const lbpmap_kernels *k, const lbpmap_neighborhood *nb, 
     const float mean[3] = {104.25f, -1.5f, 0.0f};
     plane looked = new_plane(3 * width, height, 0, !flip);
     plane looked16 = new_plane(3 * width, height, 0, flip);
-    uint8_t *table = malloc(3u << 16);
+    const size_t entries = 3u << (nb->points <= 8 ? 8 : 16);
+    uint8_t *table = malloc(entries);
     if (!table)
         abort();
-    const uint8_t base = (uint8_t)random_bits();
-    for (size_t y = 0; y < height + margin; ++y)
-        for (size_t x = 0; x < width + margin; ++x)
-            gray.first[(ptrdiff_t)y * gray.stride + (ptrdiff_t)x] =
-                (uint8_t)(base + random_bits() % levels);
-    for (size_t i = 0; i < 3u << 16; ++i)
+    for (size_t i = 0; i < entries; ++i)
         table[i] = (uint8_t)random_bits();
 
-    k->codes16(nb, gray.first, gray.stride, width, height, (uint16_t *)(void *)codes16.first,
+    k->codes16(nb, gray->first, gray->stride, width, height, (uint16_t *)(void *)codes16.first,
                codes16.stride);
     k->lookup16((const uint16_t *)(const void *)codes16.first, codes16.stride, width, height, table,
                 looked16.first, looked16.stride);
     if (nb->points <= 8) {
-        k->codes(nb, gray.first, gray.stride, width, height, codes.first, codes.stride);
+        k->codes(nb, gray->first, gray->stride, width, height, codes.first, codes.stride);
         k->lookup(codes.first, codes.stride, width, height, table, looked.first, looked.stride);
-        k->mapped(nb, gray.first, gray.stride, width, height, table, mapped.first, mapped.stride);
-        k->planes(nb, gray.first, gray.stride, width, height, table, mean,
+        k->mapped(nb, gray->first, gray->stride, width, height, table, mapped.first, mapped.stride);
+        k->planes(nb, gray->first, gray->stride, width, height, table, mean,
                   (float *)(void *)planes.first, (ptrdiff_t)height * planes.stride, planes.stride);
     }
     int same = 1;
     for (size_t y = 0; y < height; ++y)
         for (size_t x = 0; x < width; ++x) {
-            const unsigned want = slow_code(nb, &gray, y + margin / 2, x + margin / 2);
+            const unsigned code = want[y * width + x];
             uint16_t wide;
             memcpy(&wide, at(&codes16, y) + 2 * x, 2);
-            same &= wide == want && !memcmp(at(&looked16, y) + 3 * x, table + 3 * want, 3);
+            same &= wide == code && !memcmp(at(&looked16, y) + 3 * x, table + 3 * code, 3);
             for (size_t c = 0; c < 3 && nb->points <= 8; ++c) {
                 float value;
                 memcpy(&value, at(&planes, c * height + y) + 4 * x, 4);
-                same &= value == (float)table[3 * want + c] - mean[c];
+                same &= value == (float)table[3 * code + c] - mean[c];
             }
             if (nb->points <= 8)
-                same &= at(&codes, y)[x] == want &&
-                        !memcmp(at(&looked, y) + 3 * x, table + 3 * want, 3) &&
-                        !memcmp(at(&mapped, y) + 3 * x, table + 3 * want, 3);
+                same &= at(&codes, y)[x] == code &&
+                        !memcmp(at(&looked, y) + 3 * x, table + 3 * code, 3) &&
+                        !memcmp(at(&mapped, y) + 3 * x, table + 3 * code, 3);
         }
     check(same, "codes, lookup, mapped and planes", k->name, nb->points, nb->radius, (int)width);
-    free(gray.memory);
     free(codes.memory);
     free(codes16.memory);
     free(mapped.memory);
@@ -139,6 +133,142 @@ static void one_picture(const lbpmap_kernels *k, const lbpmap_neighborhood *nb, 
     free(looked.memory);
     free(looked16.memory);
     free(table);
+}
+
+static void hold(const lbpmap_neighborhood *nb, const plane *gray, size_t width, size_t height) {
+    const size_t radius = (size_t)nb->radius;
+    uint16_t *want = malloc(width * height * sizeof *want);
+    if (!want)
+        abort();
+    for (size_t y = 0; y < height; ++y)
+        for (size_t x = 0; x < width; ++x)
+            want[y * width + x] = (uint16_t)slow_code(nb, gray, y + radius, x + radius);
+    const lbpmap_kernels *k;
+    for (size_t row = 0; (k = lbpmap_kernels_at(row)) != NULL; ++row)
+        if (k->supported())
+            hold_row(k, nb, gray, want, width, height);
+    free(want);
+}
+
+static void random_picture(const lbpmap_neighborhood *nb, size_t width, size_t height,
+                           unsigned levels) {
+    const size_t margin = 2 * (size_t)nb->radius;
+    plane gray = new_plane(width + margin, height + margin, random_bits() % 5,
+                           (int)(random_bits() & 1));
+    const uint8_t base = (uint8_t)random_bits();
+    for (size_t y = 0; y < height + margin; ++y)
+        for (size_t x = 0; x < width + margin; ++x)
+            gray.first[(ptrdiff_t)y * gray.stride + (ptrdiff_t)x] =
+                (uint8_t)(base + random_bits() % levels);
+    hold(nb, &gray, width, height);
+    free(gray.memory);
+}
+
+/* All 256 levels beside each other, each with 16 centres that see no other. */
+static void flat_levels(const lbpmap_neighborhood *nb) {
+    const size_t margin = 2 * (size_t)nb->radius, band = 16 + margin;
+    plane gray = new_plane(256 * band, 1 + margin, 0, 0);
+    for (size_t y = 0; y < 1 + margin; ++y)
+        for (size_t x = 0; x < 256 * band; ++x)
+            gray.first[y * 256 * band + x] = (uint8_t)(x / band);
+    hold(nb, &gray, 256 * band - margin, 1);
+    free(gray.memory);
+}
+
+/* Triples (near - C, mid1 + mid2 - 2C, far - C): the first, and how many lie on the way that leads
+ * from one tie to the next. Of each radius all true ties come first, then the triples where "exact"
+ * is not the sign of the real value, as tests/test_constants.py enumerates them. */
+typedef struct {
+    int radius, triple[3], step[3], count;
+} family;
+
+static const family families[] = {
+    {1, {0, 0, 0}, {0, 0, 0}, 1},
+    {5, {-126, -36, 126}, {7, 2, -7}, 37},
+    {5, {71, -223, 140}, {7, 2, -7}, 13},
+    {10, {-17, 204, 238}, {1, -12, -14}, 35},
+    {10, {-29, 362, 223}, {1, -12, -14}, 15},
+};
+
+/* A picture one code high in which cases of one corner lie side by side, in two columns each. */
+enum { MOST_CASES = 1 << 17 };
+
+typedef struct {
+    const lbpmap_sample *corner;
+    int radius;
+    plane gray;
+    size_t cases;
+} canvas;
+
+/* Which pixel of a corner k is: 0 near, 1 beside the centre, 2 above or below it, 3 far. */
+static int role(const lbpmap_sample *s, int k) {
+    const int near_row = abs(s->row[0] + s->row[1]) / 2, near_col = abs(s->col[0] + s->col[1]) / 2;
+    return 2 * (abs(s->row[k / 2]) > near_row) + (abs(s->col[k % 2]) > near_col);
+}
+
+/* A centre c and the pixels c + a, mid, 2 c + s - mid, c + d, if they are pixels. */
+static void draw(canvas *to, int c, int a, int s, int d, int mid) {
+    const int pixel[4] = {c + a, mid, 2 * c + s - mid, c + d};
+    for (int k = 0; k < 4; ++k)
+        if (pixel[k] < 0 || pixel[k] > 255)
+            return;
+    const ptrdiff_t stride = to->gray.stride;
+    uint8_t *centre = to->gray.first + to->radius * stride + to->radius + 2 * to->cases;
+    for (int k = 0; k < 4; ++k)
+        centre[to->corner->row[k / 2] * stride + to->corner->col[k % 2]] =
+            (uint8_t)pixel[role(to->corner, k)];
+    *centre = (uint8_t)c;
+    if (++to->cases > MOST_CASES)
+        abort();
+}
+
+/* At every centre; at R = 1 with every mid1, else with every 23rd. */
+static void draw_family(canvas *to, const family *f) {
+    const int every = f->radius == 1 ? 1 : 23;
+    for (int j = 0; j < f->count; ++j)
+        for (int c = 0; c < 256; ++c)
+            for (int mid = c % every; mid < 256; mid += every)
+                draw(to, c, f->triple[0] + j * f->step[0], f->triple[1] + j * f->step[1],
+                     f->triple[2] + j * f->step[2], mid);
+}
+
+static int larger(int a, int b) {
+    return a > b ? a : b;
+}
+
+/* The least s that gives 1 and the one below it, which a constant slightly off gets wrong: at R = 1
+ * for all d, else for every thirteenth (a, d). */
+static void draw_thresholds(canvas *to) {
+    const int reach = to->radius == 1 ? 0 : 255, every = to->radius == 1 ? 1 : 13;
+    int weight[4];
+    for (int k = 0; k < 4; ++k)
+        weight[role(to->corner, k)] = to->corner->millionths[k];
+    for (int a = -reach; a <= reach; ++a)
+        for (int d = -255 + (a + reach) % every; d <= 255; d += every) {
+            const int rest = weight[0] * a + weight[3] * d + 50; /* above -4096 weight[1] */
+            const int least = 4096 - (4096 * weight[1] + rest) / weight[1];
+            for (int s = least - 1; s <= least; ++s) {
+                const int c = larger(larger(0, -a), larger(-d, (1 - s) / 2));
+                draw(to, c, a, s, d, (2 * c + s) / 2);
+            }
+        }
+}
+
+/* A family's triples, or the thresholds where there is none, in every corner. */
+static void close_calls(int radius, const family *f, lbpmap_arithmetic arithmetic) {
+    lbpmap_neighborhood nb;
+    lbpmap_neighborhood_init(&nb, LBPMAP_CIRCULAR, 8, radius, arithmetic);
+    const size_t rows = 1 + 2 * (size_t)radius, row_bytes = 2 * MOST_CASES + rows;
+    for (int i = 1; i < 8; i += 2) {
+        canvas to = {&nb.sample[i], radius, new_plane(row_bytes, rows, 0, i & 2), 0};
+        memset(to.gray.memory, 0, row_bytes * rows);
+        if (f)
+            draw_family(&to, f);
+        else
+            draw_thresholds(&to);
+        hold(&nb, &to.gray, 2 * to.cases, 1);
+        free(to.gray.memory);
+    }
 }
 
 static void grays(const lbpmap_kernels *k, size_t width) {
@@ -229,29 +359,35 @@ int main(void) {
     const size_t n_widths = sizeof widths / sizeof widths[0];
     const lbpmap_kernels *k;
     for (size_t row = 0; (k = lbpmap_kernels_at(row)) != NULL; ++row) {
-        if (!k->supported()) {
-            printf("not on this machine: %s\n", k->name);
-            continue;
-        }
-        for (size_t w = 0; w < n_widths; ++w) {
+        printf("%s%s\n", k->name, k->supported() ? "" : ": not on this machine");
+        for (size_t w = 0; w < n_widths && k->supported(); ++w) {
             grays(k, (size_t)widths[w]);
             for (size_t height = 1; height <= 9; ++height) {
                 histograms(k, (size_t)widths[w], height, 256);
                 histograms(k, (size_t)widths[w], height, 1u << (8 + random_bits() % 9));
             }
-            for (size_t r = 0; r < sizeof radii / sizeof radii[0]; ++r)
-                for (size_t p = 0; p < sizeof points / sizeof points[0]; ++p)
-                    for (int arithmetic = 0; arithmetic < 2; ++arithmetic)
-                        for (int square = 0; square < (points[p] == 8 ? 2 : 1); ++square) {
-                            lbpmap_neighborhood nb;
-                            check(lbpmap_neighborhood_init(&nb, (lbpmap_layout)square, points[p],
-                                                           radii[r],
-                                                           (lbpmap_arithmetic)arithmetic) == 0,
-                                  "init", k->name, points[p], radii[r], square);
-                            one_picture(k, &nb, (size_t)widths[w], 1 + random_bits() % 3,
-                                        random_bits() & 1 ? 4 : 256);
-                        }
         }
+    }
+    for (size_t r = 0; r < sizeof radii / sizeof radii[0]; ++r)
+        for (size_t p = 0; p < sizeof points / sizeof points[0]; ++p)
+            for (int arithmetic = 0; arithmetic < 2; ++arithmetic)
+                for (int square = 0; square < (points[p] == 8 ? 2 : 1); ++square) {
+                    lbpmap_neighborhood nb;
+                    check(lbpmap_neighborhood_init(&nb, (lbpmap_layout)square, points[p], radii[r],
+                                                   (lbpmap_arithmetic)arithmetic) == 0,
+                          "init", "", points[p], radii[r], square);
+                    for (size_t w = 0; w < n_widths; ++w)
+                        random_picture(&nb, (size_t)widths[w], 1 + random_bits() % 3,
+                                       random_bits() & 1 ? 4 : 256);
+                    if (points[p] == 8 && !square)
+                        flat_levels(&nb);
+                }
+    for (int arithmetic = 0; arithmetic < 2; ++arithmetic) {
+        for (size_t f = 0; f < sizeof families / sizeof families[0]; ++f)
+            close_calls(families[f].radius, &families[f], (lbpmap_arithmetic)arithmetic);
+        close_calls(1, NULL, (lbpmap_arithmetic)arithmetic);
+        close_calls(5, NULL, (lbpmap_arithmetic)arithmetic);
+        close_calls(10, NULL, (lbpmap_arithmetic)arithmetic);
     }
     check(lbpmap_kernels_at((size_t)-1) == NULL, "past the table", "", 0, 0, 0);
     refusals();
