@@ -15,16 +15,32 @@ from lbpmap.caffe.layers.shapes import LAYER_TYPES
 from lbpmap.caffe.net import Net
 from lbpmap.caffe.python_layer import Layer
 from lbpmap.caffe.seed import set_random_seed
+from lbpmap.caffe.solver import (
+    AdaDeltaSolver,
+    AdaGradSolver,
+    AdamSolver,
+    NesterovSolver,
+    RMSPropSolver,
+    SGDSolver,
+    get_solver,
+)
 
 __version__ = "1.0.0"  # the Caffe that is reproduced: what scripts test for
 
 __all__ = [
     "TEST",
     "TRAIN",
+    "AdaDeltaSolver",
+    "AdaGradSolver",
+    "AdamSolver",
     "Classifier",
     "Layer",
+    "NesterovSolver",
     "Net",
+    "RMSPropSolver",
+    "SGDSolver",
     "__version__",
+    "get_solver",
     "io",
     "layer_type_list",
     "set_device",

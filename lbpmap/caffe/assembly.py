@@ -78,6 +78,8 @@ def assemble(params: Sequence[Message], *, force_backward: bool = False) -> Asse
         for layer, plan, weight, gradients in zip(params, plans, weights, flows)
     ]
     for layer in layers:
+        if layer.type == "Parameter":
+            blobs[layer.param.top[0]].share(layer.blobs[0])
         if layer.type in on_host.SET_UP:
             bottoms, tops = ends(layer, blobs)
             on_host.SET_UP[layer.type](layer, bottoms, tops)

@@ -80,18 +80,18 @@ class Storage:
         """Return the first `count` elements on a device, up to date, not to be written."""
         import torch
 
-        if device.type == "cpu":
+        if _is_host(device):
             return torch.from_numpy(self.take(count))
         there = self._device
         if self._newer == _HOST or there is None or there.device != device or there.numel() < count:
-            self._device = there = torch.from_numpy(self.take(count)).to(device)
+            self._device = there = torch.from_numpy(self.take(count)).to(device, copy=True)
             self._newer = _NEITHER
         return there[:count]
 
     def writable_tensor(self, count: int, device: torch.device) -> torch.Tensor:
         """Return what `tensor` does, for writing."""
         there = self.tensor(count, device)
-        if device.type != "cpu":
+        if not _is_host(device):
             self._newer = _DEVICE
         return there
 
@@ -101,7 +101,7 @@ class Storage:
         On the host a tensor is kept only where nobody holds a view of the old memory, which would
         else no longer be live.
         """
-        if values.device.type != "cpu":
+        if not _is_host(values.device):
             self._device = values if keep else values.clone()
             self._newer = _DEVICE
         elif keep and not self._shown:
@@ -117,6 +117,11 @@ class Storage:
         else:
             self._host = self._device = self._fill = None
             self._newer = _HOST
+
+
+def _is_host(device: torch.device) -> bool:
+    """Whether tensors on a device lie in the host's own memory."""
+    return device.type == "cpu"
 
 
 class Blob:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from typing import Union
@@ -11,10 +10,17 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from lbpmap import resize
-from lbpmap._arrays import F32, F64, U8, Array
+from lbpmap._arrays import F32, F64, Array
 from lbpmap._files import regular_size
-from lbpmap.caffe.formats.messages import BlobProto, BlobProtoVector, Datum, Message
 from lbpmap.caffe.proto import caffe_pb2
+from lbpmap.caffe.proto.arrays import (
+    array_to_blobproto,
+    array_to_datum,
+    arraylist_to_blobprotovector_str,
+    blobproto_to_array,
+    blobprotovector_str_to_arraylist,
+    datum_to_array,
+)
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -201,93 +207,6 @@ def oversample(
             crops[10 * i + k] = crop
             crops[10 * i + 5 + k] = crop[:, ::-1]
     return crops
-
-
-def blobproto_to_array(blob: Message, return_diff: bool = False) -> F64:
-    """Return the values of a BlobProto (or its gradients) in the blob's shape.
-
-    For a file, `lbpmap.caffe.formats.weights.read_blob` is faster and checks more.
-    """
-    data = np.array(blob.diff if return_diff else blob.data, np.float64)
-    if any(blob.HasField(name) for name in ("num", "channels", "height", "width")):
-        return data.reshape(blob.num, blob.channels, blob.height, blob.width)
-    return data.reshape(tuple(blob.shape.dim))
-
-
-def array_to_blobproto(arr: Array, diff: Array | None = None) -> Message:
-    """Return a BlobProto of an array's shape and values.
-
-    Examples
-    --------
-    >>> blob = array_to_blobproto(np.array([[1, 2, 3]]))
-    >>> blobproto_to_array(blob)
-    array([[1., 2., 3.]])
-    """
-    blob = BlobProto()
-    blob.shape.dim.extend(arr.shape)
-    blob.data.extend(arr.astype(float).ravel())
-    if diff is not None:
-        blob.diff.extend(diff.astype(float).ravel())
-    return blob
-
-
-def arraylist_to_blobprotovector_str(arraylist: Sequence[Array]) -> bytes:
-    """Return the bytes of a BlobProtoVector that holds the arrays."""
-    vector = BlobProtoVector(blobs=[array_to_blobproto(array) for array in arraylist])
-    return bytes(vector.SerializeToString())
-
-
-def blobprotovector_str_to_arraylist(data: bytes) -> list[F64]:
-    """Return the arrays that the bytes of a BlobProtoVector hold."""
-    return [blobproto_to_array(blob) for blob in BlobProtoVector.FromString(data).blobs]
-
-
-def array_to_datum(arr: Array, label: int | None = None) -> Message:
-    r"""Return a Datum of an array (C, H, W): bytes for uint8, numbers otherwise.
-
-    Raises
-    ------
-    ValueError
-        When the array is not three-dimensional.
-
-    Examples
-    --------
-    >>> datum = array_to_datum(np.zeros((3, 1, 2), np.uint8), label=4)
-    >>> datum.channels, datum.data, datum.label
-    (3, b'\x00\x00\x00\x00\x00\x00', 4)
-    """
-    if arr.ndim != 3:
-        raise ValueError(f"array_to_datum: arr must be (C, H, W), got shape {arr.shape}")
-    channels, height, width = arr.shape
-    datum = Datum(channels=channels, height=height, width=width)
-    if arr.dtype == np.uint8:
-        datum.data = arr.tobytes()
-    else:
-        datum.float_data.extend(arr.astype(float).ravel())
-    if label is not None:
-        datum.label = label
-    return datum
-
-
-def datum_to_array(datum: Message) -> U8 | F64:
-    """Return the values of a Datum as an array (C, H, W), uint8 where it holds bytes.
-
-    Raises
-    ------
-    ValueError
-        When it holds a compressed picture, or not as many values as its shape needs.
-    """
-    if datum.encoded:
-        raise ValueError("datum_to_array: the datum holds a compressed picture; decode its data")
-    shape = (datum.channels, datum.height, datum.width)
-    values: U8 | F64
-    if datum.data:
-        values = np.frombuffer(datum.data, np.uint8).copy()
-    else:
-        values = np.array(datum.float_data, np.float64)
-    if values.size != math.prod(shape):
-        raise ValueError(f"datum_to_array: {values.size} values do not fill the shape {shape}")
-    return values.reshape(shape)
 
 
 class Transformer:

@@ -392,6 +392,8 @@ class Net:
         ----------
         path : str or path
             The file to write; its folder must exist.
+        write_diff : bool, default False
+            Whether to write the gradients too.
 
         Raises
         ------
@@ -401,7 +403,27 @@ class Net:
             When `path` is no path, or empty.
         """
         check_path("Net.save: path", path, "the caffemodel to write")
-        parameters.write(path, self.name, self.layers)
+        parameters.write(path, self.name, self.layers, write_diff)
+
+    def save_hdf5(self, path: PathLike, write_diff: bool = False) -> None:
+        """Write the parameters in HDF5, as Caffe does; see `save`.
+
+        Caffe, and `copy_from`, tell such a file by a name that ends in ``.h5``.
+
+        Raises
+        ------
+        OSError, TypeError, ValueError
+            As `save`.
+        RuntimeError
+            When h5py is missing.
+        """
+        check_path("Net.save_hdf5: path", path, "the HDF5 file to write")
+        parameters.write_hdf5(path, self.layers, write_diff)
+
+    def load_hdf5(self, path: PathLike) -> None:
+        """Take the weights of an HDF5 file, whatever its name; see `copy_from`."""
+        check_path("Net.load_hdf5: path", path, "a caffemodel in HDF5")
+        parameters.read_hdf5(path, self.layers)
 
     def before_forward(self, hook: Hook) -> None:
         """Call `hook` with the number of each layer before it runs forward."""

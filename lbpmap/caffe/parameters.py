@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Union
 
+from lbpmap._arrays import F32
 from lbpmap.caffe.blob import Blob
-from lbpmap.caffe.formats import weights
+from lbpmap.caffe.formats import blobs, hdf5, weights
 from lbpmap.caffe.layers.plan import Layer
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -60,15 +61,75 @@ def read(names: Sequence[PathLike], layers: Sequence[Layer]) -> None:
         When a file cannot be read, is malformed, or holds a blob of another shape.
     """
     by_name = {layer.name: layer for layer in layers}
-    matches = [(name, _match(name, by_name)) for name in names]
-    for name, pairs in matches:
-        with open(name, "rb") as file:
+    fill = [
+        (_hdf5_reader if os.fspath(name).endswith(".h5") else _reader)(name, by_name)
+        for name in names
+    ]
+    for each in fill:
+        each()
+
+
+def read_hdf5(path: PathLike, layers: Sequence[Layer]) -> None:
+    """Fill the parameters that an HDF5 file holds, whatever its name."""
+    _hdf5_reader(path, {layer.name: layer for layer in layers})()
+
+
+def _reader(path: PathLike, layers: dict[str, Layer]) -> Callable[[], None]:
+    """Check a caffemodel, and return what reads it."""
+    pairs = _match(path, layers)
+
+    def fill() -> None:
+        with open(path, "rb") as file:
             for entry, blob in pairs:
-                weights.read_into(file, entry, blob.unfilled())
+                blobs.read_into(file, entry, blob.unfilled())
                 blob.values.from_file = True
 
+    return fill
 
-def _match(path: PathLike, layers: dict[str, Layer]) -> list[tuple[weights.BlobEntry, Blob]]:
+
+def _hdf5_reader(path: PathLike, layers: dict[str, Layer]) -> Callable[[], None]:
+    """Check an HDF5 file, and return what reads it."""
+    pairs = _match_hdf5(path, layers)
+
+    def fill() -> None:
+        hdf5.read_net(path, ((layer, i, blob.unfilled()) for (layer, i), blob in pairs))
+        for _, blob in pairs:
+            blob.values.from_file = True
+
+    return fill
+
+
+def _match_hdf5(path: PathLike, layers: dict[str, Layer]) -> list[tuple[tuple[str, int], Blob]]:
+    """Pair the datasets of a file with parameters, and check every shape."""
+    pairs = []
+    owned = _owned(layers.values())
+    for name, shapes in hdf5.index_net(path).items():
+        if name not in layers:
+            continue
+        for i, blob in enumerate(layers[name].blobs):
+            if i not in shapes and blob is not owned[id(blob.values)]:
+                continue  # it stands with the layer that it is shared with
+            if i not in shapes:
+                raise ValueError(f'{path}: layer "{name}": blob {i} is missing; {_NOT_THE_SAME}')
+            if shapes[i] != blob.shape:
+                raise ValueError(
+                    f'{path}: layer "{name}": blob {i} has shape {shapes[i]}, the net\'s parameter '
+                    f"has {blob.shape}; {_NOT_THE_SAME}"
+                )
+            pairs.append(((name, i), blob))
+    return pairs
+
+
+def _owned(layers: Iterable[Layer]) -> dict[int, Blob]:
+    """Return the first blob of every memory, the owner of what others share."""
+    owners: dict[int, Blob] = {}
+    for layer in layers:
+        for blob in layer.blobs:
+            owners.setdefault(id(blob.values), blob)
+    return owners
+
+
+def _match(path: PathLike, layers: dict[str, Layer]) -> list[tuple[blobs.BlobEntry, Blob]]:
     """Pair the blobs of a file with parameters, and check every shape."""
     pairs = []
     for entry in weights.index(path):
@@ -111,6 +172,26 @@ def share(layers: Sequence[Layer], others: dict[str, Layer], source: str, other:
             blob.share(shared)
 
 
-def write(path: PathLike, name: str, layers: Sequence[Layer]) -> None:
-    """Write a caffemodel in the newest form; whole or not at all."""
-    weights.write(path, name, ((layer.param, [b.array() for b in layer.blobs]) for layer in layers))
+def write(path: PathLike, name: str, layers: Sequence[Layer], diffs: bool) -> None:
+    """Write a caffemodel in the newest form, with gradients if wanted; whole or not at all."""
+    values = ((layer.param, [blob.array() for blob in layer.blobs]) for layer in layers)
+    gradients = [[_diff(blob) for blob in layer.blobs] for layer in layers] if diffs else None
+    weights.write(path, name, values, gradients)
+
+
+def write_hdf5(path: PathLike, layers: Sequence[Layer], diffs: bool) -> None:
+    """Write the parameters in HDF5, with gradients if wanted; whole or not at all."""
+    owned = _owned(layers)
+    values = (
+        (
+            layer.name,
+            [blob.array() if blob is owned[id(blob.values)] else None for blob in layer.blobs],
+        )
+        for layer in layers
+    )
+    gradients = {layer.name: [_diff(blob) for blob in layer.blobs] for layer in layers}
+    hdf5.write_net(path, values, gradients if diffs else None)
+
+
+def _diff(blob: Blob) -> F32:
+    return blob.gradients.take(blob.count).reshape(blob.shape)

@@ -137,7 +137,7 @@ def _forward_on_torch(
     if track:
         layer.kept["graph"] = inputs, params, results = _apply(layer, inputs, device)
     else:
-        params = [blob.tensor(device) for blob in layer.blobs]
+        params = _parameters(layer, device)
         with torch.no_grad():
             results = on_torch.FORWARD[layer.type](layer, inputs, params)
     if not shares:
@@ -155,15 +155,21 @@ def _apply(
     from lbpmap.caffe.layers import on_torch
 
     leaves = [x.detach().requires_grad_(want) for x, want in zip(inputs, layer.flow.bottoms)]
-    # BatchNorm updates its statistics while it trains.
-    params = [
-        blob.values.writable_tensor(blob.count, device).view(blob.shape).detach()
-        for blob in layer.blobs
-    ]
+    params = _parameters(layer, device)
     for param, want in zip(params, layer.flow.params):
         param.requires_grad_(want)
     with torch.enable_grad():
         return leaves, params, on_torch.FORWARD[layer.type](layer, leaves, params)
+
+
+def _parameters(layer: Layer, device: torch.device) -> list[torch.Tensor]:
+    """Return tensors of a layer's parameters, which BatchNorm writes to while it trains."""
+    if layer.param.phase != TRAIN:
+        return [blob.tensor(device) for blob in layer.blobs]
+    return [
+        blob.values.writable_tensor(blob.count, device).view(blob.shape).detach()
+        for blob in layer.blobs
+    ]
 
 
 def _replay(

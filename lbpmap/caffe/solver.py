@@ -240,7 +240,7 @@ class Solver:
             self.net.forward()
             loss += self.net.loss()
             self.net.backward()
-        return loss / self.param.iter_size
+        return loss / int(self.param.iter_size)
 
     def _histories(self, device: torch.device) -> list[list[torch.Tensor]]:
         import torch

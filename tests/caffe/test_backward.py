@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lbpmap import caffe
+from lbpmap.caffe import blob as blob_room
 from lbpmap.caffe.formats import prototxt
 
 pytest.importorskip("torch", reason="backward passes are PyTorch's")
@@ -36,8 +37,14 @@ def recorded(folder, way):
         yield path.stem, net, values
 
 
+@pytest.mark.parametrize("device", ["host", "apart"])
 @pytest.mark.parametrize("way", WAYS)
-def test_values_and_gradients_of_every_recorded_net(fixtures, check_equal, way):
+def test_values_and_gradients_of_every_recorded_net(
+    fixtures, check_equal, way, device, monkeypatch
+):
+    """On the host, and as if PyTorch's memory were a GPU's: apart, to be copied both ways."""
+    if device == "apart":
+        monkeypatch.setattr(blob_room, "_is_host", lambda device: False)
     gradients = 0
     for case, net, values in recorded(fixtures, way):
         net.forward()

@@ -247,3 +247,19 @@ def test_engines_that_are_not_there_are_named(tiny):
         caffe.Net(tiny, caffe.TEST, engine="real")
     with pytest.raises(ValueError, match="index must be 0 or more"):
         caffe.set_device(-1)
+
+
+@pytest.mark.parametrize("engine_name", ["numpy", "torch"])
+def test_the_top_of_a_parameter_is_the_parameter(text_file, engine_name):
+    text = (
+        'layer { name: "p" type: "Parameter" top: "p" parameter_param { shape { dim: 2 dim: 3 } } }'
+        'layer { name: "sum" type: "Reduction" bottom: "p" top: "sum" loss_weight: 1 '
+        "reduction_param { operation: SUMSQ } }"
+    )
+    net = filled(text_file, text, engine=engine_name)
+    net.params["p"][0].data[...] = [[1, 2, 3], [4, 5, 6]]
+    assert np.shares_memory(net.params["p"][0].data, net.blobs["p"].data)
+    for _ in range(2):
+        assert float(net.forward()["sum"]) == 91
+        net.backward()
+    np.testing.assert_array_equal(net.params["p"][0].diff, 4 * net.params["p"][0].data)

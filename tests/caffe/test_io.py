@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import numpy as np
 import pytest
 from PIL import Image
 from skimage import transform
 
 from lbpmap import caffe
+from lbpmap.caffe import data as caffe_data
 
 SIZES = {"up": (72, 80), "down": (20, 24), "mixed": (72, 24)}
 
@@ -273,6 +276,48 @@ def test_datums():
     datum.height = 9
     with pytest.raises(ValueError, match=r"24 values do not fill the shape \(2, 9, 4\)"):
         caffe.io.datum_to_array(datum)
-    datum.encoded = True
-    with pytest.raises(ValueError, match="holds a compressed picture"):
-        caffe.io.datum_to_array(datum)
+
+
+def encoded(picture, kind):
+    buffer = BytesIO()
+    Image.fromarray(picture).save(buffer, kind)
+    return caffe.io.caffe_pb2.Datum(data=buffer.getvalue(), encoded=True)
+
+
+def test_compressed_datums():
+    rng = np.random.default_rng(1)
+    picture = rng.integers(0, 256, (5, 4, 3), np.uint8)
+    array = caffe.io.datum_to_array(encoded(picture, "PNG"))
+    np.testing.assert_array_equal(array, picture[:, :, ::-1].transpose(2, 0, 1))
+    grey = caffe.io.datum_to_array(encoded(picture[:, :, 0], "PNG"))
+    np.testing.assert_array_equal(grey, picture[np.newaxis, :, :, 0])
+    flat = caffe.io.datum_to_array(encoded(np.full((8, 8, 3), 100, np.uint8), "JPEG"))
+    assert flat.shape == (3, 8, 8)
+    assert np.abs(flat.astype(int) - 100).max() <= 1
+    damaged = caffe.io.caffe_pb2.Datum(data=b"no picture", encoded=True)
+    with pytest.raises(ValueError, match="the encoded picture: not a picture that can be read"):
+        caffe.io.datum_to_array(damaged)
+
+
+def test_datums_of_a_real_database(fixtures):
+    """The same pictures lie there as bytes, PNG and numbers."""
+    pytest.importorskip("lmdb")
+    kinds = set()
+    for _, datum in caffe_data.read_lmdb(fixtures / "io" / "lmdb"):
+        array = caffe.io.datum_to_array(datum)
+        assert array.ndim == 3
+        assert array.size > 0
+        kinds.add((bool(datum.encoded), array.dtype.kind))
+    assert kinds == {(False, "u"), (True, "u"), (False, "f")}
+
+
+def test_blobs_of_doubles():
+    blob = caffe.io.caffe_pb2.BlobProto(double_data=[1, 2, 3, 4], double_diff=[5, 6, 7, 8])
+    blob.shape.dim.extend([2, 2])
+    assert caffe.io.blobproto_to_array(blob).tolist() == [[1, 2], [3, 4]]
+    assert caffe.io.blobproto_to_array(blob, return_diff=True).tolist() == [[5, 6], [7, 8]]
+    blob.shape.dim.append(3)
+    with pytest.raises(
+        ValueError, match=r"blobproto_to_array: 4 values do not fill .* \(2, 2, 3\)"
+    ):
+        caffe.io.blobproto_to_array(blob)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
+from google.protobuf import text_format
 
 from lbpmap.caffe.formats import schema
 from lbpmap.caffe.formats.messages import MESSAGES
@@ -44,3 +48,36 @@ def test_packed_and_single_numbers_are_read_alike():
     assert packed.hex() == "2a080000803f00000040"
     single = bytes.fromhex("2d0000803f2d00000040")
     assert list(caffe_pb2.BlobProto.FromString(single).data) == [1, 2]
+
+
+def test_files_of_caffe_are_parsed_and_serialised(fixtures):
+    raw = (fixtures / "nets" / "mini_emotiw_v2.caffemodel").read_bytes()
+    net = caffe_pb2.NetParameter()
+    assert net.ParseFromString(raw) == len(raw)
+    assert net.SerializeToString() == raw
+    assert caffe_pb2.LayerParameter.FromString(net.layer[1].SerializeToString()) == net.layer[1]
+
+
+def test_text_format_of_protobuf_works_on_them():
+    net = caffe_pb2.NetParameter()
+    text_format.Merge('name: "a" layer { type: "Pooling" pooling_param { pool: AVE } }', net)
+    assert net.layer[0].pooling_param.pool == caffe_pb2.PoolingParameter.AVE
+    assert text_format.Parse(text_format.MessageToString(net), caffe_pb2.NetParameter()) == net
+    solver = caffe_pb2.SolverParameter()
+    text_format.Parse("solver_type: ADAM", solver)
+    assert solver.solver_type == caffe_pb2.SolverParameter.ADAM == 5
+
+
+def test_messages_are_pickled_by_the_name_that_scripts_import():
+    datum = caffe_pb2.Datum(channels=3, data=b"abc")
+    raw = pickle.dumps(datum)
+    assert b"lbpmap.caffe.proto.caffe_pb2" in raw
+    assert pickle.loads(raw) == datum == copy.deepcopy(datum)
+
+
+def test_all_names_are_imported_by_a_star():
+    names = {}
+    exec("from lbpmap.caffe.proto.caffe_pb2 import *", names)
+    assert names["TRAIN"] == 0
+    assert names["DESCRIPTOR"].package == "caffe"
+    assert set(names) >= set(MESSAGES)

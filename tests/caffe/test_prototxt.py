@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from lbpmap import caffe
@@ -79,26 +80,6 @@ def test_inputs_become_a_first_layer(text_file, shape):
     assert caffe.Net(path, caffe.TEST).blobs["data"].shape == (2, 3, 4, 5)
 
 
-def test_old_transformations_move(text_file):
-    net = prototxt.read_net(
-        text_file(
-            'layers { type: DATA data_param { source: "db" scale: 0.5 mean_file: "m" '
-            "crop_size: 7 mirror: true } }"
-        )
-    )
-    transform = net.layer[0].transform_param
-    assert (transform.scale, transform.mean_file) == (0.5, "m")
-    assert (transform.crop_size, transform.mirror) == (7, True)
-    assert not net.layer[0].data_param.HasField("scale")
-
-
-def test_three_params_of_batch_norm_are_dropped(text_file):
-    text = (
-        'layer { type: "BatchNorm" param { lr_mult: 0 } param { lr_mult: 0 } param { lr_mult: 0 } }'
-    )
-    assert not prototxt.read_net(text_file(text)).layer[0].param
-
-
 def test_text_survives_a_round_trip(text_file, tiny):
     net = prototxt.read_net(tiny)
     again = prototxt.read_net(text_file(prototxt.format_text(net), "again.prototxt"))
@@ -126,7 +107,14 @@ def test_text_survives_a_round_trip(text_file, tiny):
         ('input: "a" input: "b" input_shape { dim: 3 }', r"2 input\(s\) but 1 input_shape"),
         ("input_dim: 1 input_shape { dim: 3 }", r"both input_shape and input_dim"),
         ("layer { } layers { }", r'both "layers" \(old\) and "layer" \(new\)'),
-        ('layers { layer { name: "c" type: "conv" } }', r'layer "c": the form of 2013'),
+        (
+            'base_lr: 0.1 max_iter: 3',
+            r"""no field named "base_lr"; a net's prototxt is expected, this is a solver's$""",
+        ),
+        ('type: "Data"', r'has no field named "type"$'),
+        ('name: "a" name: "b"', r'1:17: message type .* should not have multiple "name" fields$'),
+        ('name: "a', r"""1:7: string missing ending quote: '"a'$"""),
+        ("[a.b]: 3", r'1:4: message type "caffe.NetParameter" does not have extensions$'),
     ],
 )  # fmt: skip
 def test_errors_say_where(text_file, text, error):
@@ -152,3 +140,73 @@ def test_a_huge_text_is_refused_unread(tmp_path):
 def test_parse_tells_what_it_reads():
     with pytest.raises(ValueError, match=r"^solver\.prototxt:2:1: "):
         prototxt.parse('name: "a"\nnmae: "b"', NetParameter(), "solver.prototxt")
+
+
+def test_every_way_of_writing_text(text_file):
+    """Comments, separators, brackets and literals that protobuf's text format allows."""
+    solver = prototxt.read_solver(
+        text_file(
+            "\ufeff# a comment: { \" '\n"
+            r"""
+            net: "a\"\x41\101\n" 'b' # strings side by side
+              "c",
+            test_state < stage: "x"; level: -0x10 > test_state: { phase: 1 };
+            test_iter: [1, 2, 03] stepvalue: 7
+            base_lr: .5f momentum: 1. weight_decay: 5E-4 gamma: -inf
+            solver_mode: CPU debug_info: t snapshot_after_train: False
+            """
+        )
+    )
+    assert solver.net == 'a"AA\nbc'
+    assert [(s.phase, s.level, list(s.stage)) for s in solver.test_state] == [
+        (caffe.TEST, -16, ["x"]),
+        (caffe.TEST, 0, []),
+    ]
+    assert list(solver.test_iter) == [1, 2, 3]
+    assert list(solver.stepvalue) == [7]
+    assert (solver.base_lr, solver.momentum, solver.gamma) == (0.5, 1, -np.inf)
+    assert solver.weight_decay == np.float32(5e-4)
+    assert (solver.solver_mode, solver.debug_info, solver.snapshot_after_train) == (0, True, False)
+
+
+def test_comments_may_be_in_any_encoding(tmp_path):
+    path = tmp_path / "net.prototxt"
+    path.write_bytes(b'# \xd6\xd0 "\nname: "a # \\" b" # \xce\nname_: 1')
+    with pytest.raises(ValueError, match=r'net\.prototxt:3:1: .* no field named "name_"'):
+        prototxt.read_net(path)
+    path.write_bytes(b'# \xd6\xd0 "\nname: "a # \\" b" # \xce')
+    assert prototxt.read_net(path).name == 'a # " b'
+    path.write_bytes(b'name: "\xd6"')
+    with pytest.raises(ValueError, match="byte 7 is no text"):
+        prototxt.read_net(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ('name: "x"', r"""1:1: .* "name"; a solver's prototxt is expected, this is a net's$"""),
+        ("layers { }", r"""1:1: .* "layers"; a solver's prototxt is expected, this is a net's$"""),
+        ("lr_polcy: 3", r'1:1: .* no field named "lr_polcy"; did you mean "lr_policy"\?$'),
+        ("solver_mode: GPUS", r'1:14: .* no value named GPUS; did you mean "GPU"\?$'),
+        ("\n  max_iter: 1e3", r"2:13: couldn't parse integer: 1e3$"),
+        ("base_lr: one", r"1:10: couldn't parse float: one$"),
+        ("test_iter: 3000000000", r"1:12: value out of range: 3000000000$"),
+        ("test_state <phase: TEST}", r"1:24: expected identifier or number, got }$"),
+    ],
+)
+def test_errors_of_solvers_say_where(text_file, text, error):
+    with pytest.raises(ValueError, match=error) as caught:
+        prototxt.read_solver(text_file(text, "solver.prototxt"))
+    assert "\n" not in str(caught.value)
+    assert "solver.prototxt:" in str(caught.value)
+
+
+def test_solvers_of_real_caffe_are_read(fixtures):
+    paths = sorted((fixtures / "solver").glob("*.solver.prototxt"))
+    solvers = {path.name.split(".")[0]: prototxt.read_solver(path) for path in paths}
+    assert len(solvers) == 12
+    assert solvers["adam"].type == "Adam"
+    assert solvers["multistep"].stepvalue
+    again = {name: prototxt.format_text(solver) for name, solver in solvers.items()}
+    for name, text in again.items():
+        assert prototxt.parse(text, type(solvers[name])()) == solvers[name]

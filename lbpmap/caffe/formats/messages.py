@@ -105,6 +105,8 @@ MESSAGES, ENUMS = _classes()
 
 NetParameter: Message = MESSAGES["NetParameter"]
 LayerParameter: Message = MESSAGES["LayerParameter"]
+SolverParameter: Message = MESSAGES["SolverParameter"]
+SolverState: Message = MESSAGES["SolverState"]
 FillerParameter: Message = MESSAGES["FillerParameter"]
 BlobProto: Message = MESSAGES["BlobProto"]
 BlobProtoVector: Message = MESSAGES["BlobProtoVector"]

@@ -10,14 +10,22 @@ from typing import Any
 from google.protobuf import text_format
 
 from lbpmap._files import read_bytes
-from lbpmap.caffe.formats.messages import Message, NetParameter
-from lbpmap.caffe.formats.upgrade import upgrade
+from lbpmap.caffe.formats.messages import Message, NetParameter, SolverParameter
+from lbpmap.caffe.formats.upgrade import upgrade, upgrade_solver
 
 # The largest nets in public use (Inception, ResNet-152) have prototxts of a few hundred KB.
 MAX_TEXT_BYTES = 64 * 2**20
 
 _NO_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "(\w+)"')
 _NO_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named (\w+)')
+# Comments may be in any encoding, and often are; a string, which may hold "#", is kept.
+_COMMENT = re.compile(rb"""("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|#[^\n]*""")
+
+# A text's kind, and what it is when it begins with fields of the other one.
+_MISTAKEN = {
+    NetParameter: (SolverParameter, "a net's prototxt is expected, this is a solver's"),
+    SolverParameter: (NetParameter, "a solver's prototxt is expected, this is a net's"),
+}
 
 
 def read_net(path: str | os.PathLike[str]) -> Message:
@@ -48,11 +56,52 @@ def read_net(path: str | os.PathLike[str]) -> Message:
     return net
 
 
+def read_solver(path: str | os.PathLike[str]) -> Message:
+    """Read a solver's prototxt, of any age, as a SolverParameter in the newest form.
+
+    Nets that it names stay unread, and nets that stand in it stay as they are.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Returns
+    -------
+    SolverParameter
+        With `type`, whether the file has that or the older `solver_type`.
+
+    Raises
+    ------
+    OSError, ValueError
+        As `read_net`.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "solver.prototxt")
+    ...     with open(path, "w") as file:
+    ...         _ = file.write('net: "train_val.prototxt" solver_type: ADAGRAD')
+    ...     read_solver(path).type
+    'AdaGrad'
+    """
+    solver = read_text(path, SolverParameter())
+    try:
+        upgrade_solver(solver)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return solver
+
+
 def read_text(path: str | os.PathLike[str], message: Message) -> Message:
     """Parse a text file into `message` and return it; errors are those of `read_net`."""
     raw = read_bytes(path, MAX_TEXT_BYTES, "a prototxt")
     try:
-        text = raw.decode("utf-8")
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raw = _COMMENT.sub(lambda found: found[1] or b" " * len(found[0]), raw)
+    try:
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path}: byte {error.start} is no text; a prototxt is expected here, not a caffemodel"
@@ -117,11 +166,24 @@ def _located(error: text_format.ParseError, message: Message, source: str) -> st
     reason = (tail.group() if tail else reason).rstrip(".")
     for pattern in (_NO_FIELD, _NO_VALUE):
         match = pattern.search(reason)
-        if match:
+        if match and _is_mistaken(message, match[1], match[2]):
+            reason += f"; {_MISTAKEN[type(message)][1]}"
+        elif match:
             close = difflib.get_close_matches(match[2], _known(message.DESCRIPTOR, match[1]), 1)
             reason += f'; did you mean "{close[0]}"?' if close else ""
     reason = reason[:1].lower() + reason[1:]
     return f"{source}:{error.GetLine()}:{error.GetColumn()}: {reason}"
+
+
+def _is_mistaken(message: Message, full_name: str, field: str) -> bool:
+    """Whether a field that `message` itself lacks tells that the text is of another kind.
+
+    `type` tells nothing: it is a layer's too, whose `layer {` may just have been forgotten.
+    """
+    if full_name != message.DESCRIPTOR.full_name or type(message) not in _MISTAKEN:
+        return False
+    other = _MISTAKEN[type(message)][0].DESCRIPTOR.fields_by_name
+    return field in other and field != "type"
 
 
 def _known(descriptor: Any, full_name: str) -> list[str]:

@@ -157,7 +157,7 @@ message ImageDataParameter
     string source = 1; uint32 batch_size = 4 (1); uint32 rand_skip = 7 (0);
     bool shuffle = 8 (false); uint32 new_height = 9 (0); uint32 new_width = 10 (0);
     bool is_color = 11 (true); float scale = 2 (1); string mean_file = 3; uint32 crop_size = 5 (0);
-    bool mirror = 6 (false); string root_folder = 12
+    bool mirror = 6 (false); string root_folder = 12 ()
 message InfogainLossParameter
     string source = 1; int32 axis = 2 (1)
 message InnerProductParameter
@@ -189,7 +189,7 @@ message PoolingParameter
 message PowerParameter
     float power = 1 (1); float scale = 2 (1); float shift = 3 (0)
 message PythonParameter
-    string module = 1; string layer = 2; string param_str = 3; bool share_in_parallel = 4 (false)
+    string module = 1; string layer = 2; string param_str = 3 (); bool share_in_parallel = 4 (false)
 message RecurrentParameter
     uint32 num_output = 1 (0); FillerParameter weight_filler = 2; FillerParameter bias_filler = 3;
     bool debug_info = 4 (false); bool expose_hidden = 5 (false)
@@ -225,7 +225,7 @@ message WindowDataParameter
     string source = 1; float scale = 2 (1); string mean_file = 3; uint32 batch_size = 4;
     uint32 crop_size = 5 (0); bool mirror = 6 (false); float fg_threshold = 7 (0.5);
     float bg_threshold = 8 (0.5); float fg_fraction = 9 (0.25); uint32 context_pad = 10 (0);
-    string crop_mode = 11 (warp); bool cache_images = 12 (false); string root_folder = 13
+    string crop_mode = 11 (warp); bool cache_images = 12 (false); string root_folder = 13 ()
 message SPPParameter
     enum PoolMethod MAX=0 AVE=1 STOCHASTIC=2
     enum Engine DEFAULT=0 CAFFE=1 CUDNN=2

@@ -1,11 +1,13 @@
-"""Old nets brought to the newest form, as Caffe does on reading: `layers`, inputs, transformations.
+"""Old nets and solvers brought to the newest form, as Caffe 1.0 does when it reads them.
 
-The rules are what Caffe 1.0 makes of old files when it reads them.
+First the layers of 2013 become V1, then transformations move, V1 becomes the newest form, and at
+last inputs become a layer and BatchNorm's statistics are kept from learning.
 """
 
 from __future__ import annotations
 
 from lbpmap.caffe.formats.messages import MESSAGES, Message
+from lbpmap.caffe.formats.upgrade_v0 import V1_NAMES, upgrade_v0
 
 # V1's enum says CONTRASTIVE_LOSS, the newest form ContrastiveLoss; these do not follow the rule.
 _IRREGULAR = {
@@ -22,16 +24,25 @@ _IRREGULAR = {
     "SOFTMAX_LOSS": "SoftmaxWithLoss",
     "TANH": "TanH",
 }
+_LayerType = MESSAGES["V1LayerParameter"].LayerType
 V1_TYPES: dict[int, str] = {
     number: _IRREGULAR.get(name, name.title().replace("_", ""))
-    for name, number in MESSAGES["V1LayerParameter"].LayerType.items()
+    for name, number in _LayerType.items()
 }
+V0_TYPES: dict[str, str] = {old: V1_TYPES[_LayerType.Value(v1)] for old, v1 in V1_NAMES.items()}
 
 # These fields of V1LayerParameter have another name or shape in LayerParameter.
-_RENAMED = ("type", "param", "blob_share_mode", "blobs_lr", "weight_decay", "layer")
-# Data layers of 2013 held their transformation themselves.
-_TRANSFORMED = ("data_param", "image_data_param", "window_data_param")
+_RENAMED = ("type", "param", "blob_share_mode", "blobs_lr", "weight_decay")
+# Data layers of V1 held their transformation themselves. The fields are still there in the newest
+# form, where Caffe passes over them.
+_TRANSFORMED = {
+    _LayerType.Value("DATA"): "data_param",
+    _LayerType.Value("IMAGE_DATA"): "image_data_param",
+    _LayerType.Value("WINDOW_DATA"): "window_data_param",
+}
 _TRANSFORMATION = ("scale", "mean_file", "crop_size", "mirror")
+
+_SOLVER_TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
 
 
 def upgrade(net: Message) -> None:
@@ -40,27 +51,43 @@ def upgrade(net: Message) -> None:
     Raises
     ------
     ValueError
-        When the net mixes old and new layers, is of the oldest form (V0: `layers { layer { } }`),
-        or declares inputs and dimensions that do not fit together.
+        When the net mixes layers of several forms, a layer of 2013 has something that cannot be
+        carried over, or inputs and dimensions that are declared do not fit together.
     """
     if len(net.layers) and len(net.layer):
         raise ValueError('both "layers" (old) and "layer" (new) are used; a net has one kind only')
+    upgrade_v0(net)
     for old in net.layers:
+        _upgrade_transformation(old)
         _upgrade_v1(old, net.layer.add())
     del net.layers[:]
-    for layer in net.layer:
-        _upgrade_transformation(layer)
-        if layer.type == "BatchNorm" and len(layer.param) == 3:
-            del layer.param[:]  # its three blobs are statistics: no learning rate applies to them
     _upgrade_inputs(net)
+    for layer in net.layer:
+        # Three parameters were once asked for; its three blobs are statistics, never learned.
+        if layer.type == "BatchNorm" and len(layer.param) == 3:
+            for param in layer.param:
+                param.lr_mult = param.decay_mult = 0
+
+
+def upgrade_solver(solver: Message) -> None:
+    """Turn the `solver_type` of a SolverParameter, an enum, into `type`, in place.
+
+    Raises
+    ------
+    ValueError
+        When both are given.
+    """
+    if not solver.HasField("solver_type"):
+        return
+    if solver.HasField("type"):
+        raise ValueError(
+            f'both solver_type (old) and type: "{solver.type}" (new) are given; use type'
+        )
+    solver.type = _SOLVER_TYPES[solver.solver_type]
+    solver.ClearField("solver_type")
 
 
 def _upgrade_v1(old: Message, new: Message) -> None:
-    if old.HasField("layer"):
-        raise ValueError(
-            f'layer "{old.layer.name}": the form of 2013 (layers {{ layer {{ }} }}) is not '
-            f"supported; Caffe's tool upgrade_net_proto_text brings it to the newest"
-        )
     for field, value in old.ListFields():
         if field.name in _RENAMED:
             continue
@@ -87,13 +114,15 @@ def _param(layer: Message, i: int) -> Message:
 
 
 def _upgrade_transformation(layer: Message) -> None:
-    for name in _TRANSFORMED:
-        if layer.HasField(name):
-            old = getattr(layer, name)
-            for field in _TRANSFORMATION:
-                if old.HasField(field):
-                    setattr(layer.transform_param, field, getattr(old, field))
-                    old.ClearField(field)
+    """Move the transformation of a V1 data layer to where all data layers have it."""
+    name = _TRANSFORMED.get(layer.type)
+    if name is None or not layer.HasField(name):
+        return
+    old = getattr(layer, name)
+    for field in _TRANSFORMATION:
+        if old.HasField(field):
+            setattr(layer.transform_param, field, getattr(old, field))
+            old.ClearField(field)
 
 
 def _upgrade_inputs(net: Message) -> None:

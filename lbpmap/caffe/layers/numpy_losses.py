@@ -7,14 +7,21 @@ import math
 import numpy as np
 
 from lbpmap._arrays import F32, Bool
-from lbpmap.caffe.formats.messages import MESSAGES, Message
+from lbpmap.caffe.formats.messages import MESSAGES
+from lbpmap.caffe.layers.labels import (
+    LOG_THRESHOLD,
+    SMALLEST,
+    LossParameter,
+    ignored,
+    no_class,
+    normaliser,
+)
 from lbpmap.caffe.layers.plan import Layer
 
-_LossParameter = MESSAGES["LossParameter"]
 _L1: int = MESSAGES["HingeLossParameter"].L1
-# Where Caffe stops a logarithm of zero: FLT_MIN, and its own kLOG_THRESHOLD.
-_SMALLEST = np.finfo(np.float32).tiny
-_LOG_THRESHOLD = 1e-20
+_ASUM: int = MESSAGES["ReductionParameter"].ASUM
+_SUMSQ: int = MESSAGES["ReductionParameter"].SUMSQ
+_MEAN: int = MESSAGES["ReductionParameter"].MEAN
 
 
 def softmax(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
@@ -41,26 +48,8 @@ def _of_labels(x: F32, labels: F32, axis: int, ignore: int | None) -> tuple[F32,
     counts = np.ones(len(wanted), bool) if ignore is None else wanted != ignore
     wrong = counts & ((wanted < 0) | (wanted >= rows.shape[1]))
     if wrong.any():
-        raise ValueError(f"label {wanted[wrong][0]} is none of the {rows.shape[1]} classes")
+        raise no_class(int(wanted[wrong][0]), rows.shape[1])
     return rows, rows[np.arange(len(rows)), np.where(counts, wanted, 0)], counts
-
-
-def _normaliser(p: Message, default: int, sizes: tuple[int, int], valid: int) -> float:
-    """Return what a loss is divided by; `sizes`: of the batch, and of one sample's labels."""
-    mode = p.normalization if p.HasField("normalization") else default
-    if p.HasField("normalize") and not p.HasField("normalization"):
-        mode = _LossParameter.VALID if p.normalize else _LossParameter.BATCH_SIZE
-    divisors = {
-        _LossParameter.FULL: math.prod(sizes),
-        _LossParameter.VALID: valid,
-        _LossParameter.BATCH_SIZE: sizes[0],
-        _LossParameter.NONE: 1,
-    }
-    return float(max(1, divisors[mode]))
-
-
-def _ignored(p: Message) -> int | None:
-    return int(p.ignore_label) if p.HasField("ignore_label") else None
 
 
 def softmax_loss(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
@@ -70,21 +59,23 @@ def softmax_loss(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
     axis = layer.param.softmax_param.axis % x.ndim
     probability: F32 = tops[1] if len(tops) == 2 else np.empty(x.shape, np.float32)
     _softmax(x, probability, axis)
-    _, true, counts = _of_labels(probability, labels, axis, _ignored(p))
+    _, true, counts = _of_labels(probability, labels, axis, ignored(p))
     sizes = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
-    divisor = _normaliser(p, _LossParameter.VALID, sizes, int(counts.sum()))
-    tops[0][...] = -np.log(np.maximum(true[counts], _SMALLEST)).sum(dtype=np.float64) / divisor
+    divisor = normaliser(p, LossParameter.VALID, sizes, int(counts.sum()))
+    tops[0][...] = (
+        -np.log(np.maximum(true[counts], np.float32(SMALLEST))).sum(dtype=np.float64) / divisor
+    )
 
 
 def sigmoid_cross_entropy_loss(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
     """Cross entropy of the logistic function of x with targets, a number each."""
     p = layer.param.loss_param
     x, target = bottoms[0].reshape(-1), bottoms[1].reshape(-1)
-    ignore = _ignored(p)
+    ignore = ignored(p)
     counts = np.ones(x.shape, bool) if ignore is None else target.astype(np.int64) != ignore
     losses = np.logaddexp(x, 0) - x * target
     sizes = len(bottoms[0]), x.size // len(bottoms[0])
-    divisor = _normaliser(p, _LossParameter.BATCH_SIZE, sizes, int(counts.sum()))
+    divisor = normaliser(p, LossParameter.BATCH_SIZE, sizes, int(counts.sum()))
     tops[0][...] = losses[counts].sum(dtype=np.float64) / divisor
 
 
@@ -92,7 +83,9 @@ def multinomial_logistic_loss(layer: Layer, bottoms: list[F32], tops: list[F32])
     """Mean of -log of the true class's number, which is a probability already."""
     x = bottoms[0].reshape(len(bottoms[0]), -1)
     _, true, _ = _of_labels(x, bottoms[1], 1, None)
-    tops[0][...] = -np.log(np.maximum(true, _LOG_THRESHOLD)).sum(dtype=np.float64) / len(x)
+    tops[0][...] = -np.log(np.maximum(true, np.float32(LOG_THRESHOLD))).sum(dtype=np.float64) / len(
+        x
+    )
 
 
 def hinge_loss(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
@@ -114,11 +107,54 @@ def euclidean_loss(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
     tops[0][...] = difference @ difference / len(bottoms[0]) / 2
 
 
+def infogain_loss(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
+    """As `softmax_loss`, with -log of every class's probability, weighed by the true one's row."""
+    x, labels = bottoms[:2]
+    axis = layer.param.infogain_loss_param.axis % x.ndim
+    probability: F32 = tops[1] if len(tops) == 2 else np.empty(x.shape, np.float32)
+    _softmax(x, probability, axis)
+    p = layer.param.loss_param
+    rows, _, counts = _of_labels(probability, labels, axis, ignored(p))
+    matrix = (bottoms[2] if len(bottoms) == 3 else layer.state).reshape(x.shape[axis], -1)
+    weights = matrix[labels.reshape(-1).astype(np.int64)[counts]]
+    gains = weights * np.log(np.maximum(rows[counts], np.float32(LOG_THRESHOLD)))
+    sizes = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
+    divisor = normaliser(p, LossParameter.VALID, sizes, int(counts.sum()))
+    tops[0][...] = -gains.sum(dtype=np.float64) / divisor
+
+
+def contrastive_loss(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
+    """Half the mean of squared distances: of alike pairs, and of what others lack of `margin`."""
+    p = layer.param.contrastive_loss_param
+    one, other = (bottom.astype(np.float64) for bottom in bottoms[:2])
+    difference = (one - other.reshape(one.shape)).reshape(len(one), math.prod(one.shape[1:]))
+    squares = (difference**2).sum(1)
+    if p.legacy_version:
+        apart = np.maximum(p.margin - squares, 0)
+    else:
+        apart = np.maximum(p.margin - np.sqrt(squares), 0) ** 2
+    alike = bottoms[2].reshape(-1).astype(np.int64) != 0
+    tops[0][...] = np.where(alike, squares, apart).sum() / len(one) / 2
+
+
+def reduction(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
+    """Sum, sum of absolute values or of squares, or mean, of all axes from `axis` on."""
+    p = layer.param.reduction_param
+    kept = tops[0].shape
+    x = bottoms[0].reshape(*kept, math.prod(bottoms[0].shape[len(kept) :]))
+    if p.operation == _ASUM:
+        x = np.abs(x)
+    elif p.operation == _SUMSQ:
+        x = x * x
+    reduce = np.mean if p.operation == _MEAN else np.sum
+    np.multiply(reduce(x, -1, dtype=np.float64), p.coeff, out=tops[0], casting="same_kind")
+
+
 def accuracy(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
     """Part of the labels among the `top_k` largest, ties against the label; then class by class."""
     p = layer.param.accuracy_param
     x, labels = bottoms
-    rows, true, counts = _of_labels(x, labels, p.axis % x.ndim, _ignored(p))
+    rows, true, counts = _of_labels(x, labels, p.axis % x.ndim, ignored(p))
     # The true class itself is among those that are at least as large.
     right = (rows >= true[:, None]).sum(1) <= p.top_k
     tops[0][...] = right[counts].mean() if counts.any() else 0

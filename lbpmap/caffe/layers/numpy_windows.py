@@ -61,7 +61,7 @@ def convolution(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
         axis = p.axis % bottom.ndim
         fit = windows.convolution(p, bottom.shape[axis + 1 :])
         images = bottom.reshape(-1, *bottom.shape[axis:])
-        results = top.reshape(len(images), groups, rows.shape[1], -1)
+        results = top.reshape(len(images), groups, rows.shape[1], math.prod(fit.out))
         for image, result in zip(images, results):
             columns = _columns(image, fit, layer.workspace)
             np.matmul(rows, columns.reshape(groups, rows.shape[2], -1), out=result)

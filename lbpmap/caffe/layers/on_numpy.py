@@ -11,10 +11,12 @@ from collections.abc import Callable
 import numpy as np
 
 from lbpmap._arrays import F32
+from lbpmap.caffe.layers import numpy_arranging as arranging
 from lbpmap.caffe.layers import numpy_elementwise as elementwise
 from lbpmap.caffe.layers import numpy_losses as losses
+from lbpmap.caffe.layers import numpy_recurrent as recurrent
 from lbpmap.caffe.layers import numpy_windows as windows
-from lbpmap.caffe.layers import shape_rules
+from lbpmap.caffe.layers.numpy_deconvolution import deconvolution
 from lbpmap.caffe.layers.plan import Layer
 
 Forward = Callable[[Layer, list[F32], list[F32]], None]
@@ -35,64 +37,56 @@ def inner_product(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
         result += layer.blobs[1].data
 
 
-def concat(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
-    """Join along an axis."""
-    np.concatenate(bottoms, shape_rules.concat_axis(layer.param, bottoms[0].shape), out=tops[0])
-
-
-def slice_(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
-    """Cut along an axis."""
-    axis, bounds = shape_rules.slices(layer.param, bottoms[0].shape)
-    for top, start, end in zip(tops, bounds, bounds[1:]):
-        top[...] = bottoms[0][(slice(None),) * axis + (slice(start, end),)]
-
-
-def crop(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
-    """Cut to the size of a second blob."""
-    offsets = shape_rules.crop_offsets(layer.param, [bottom.shape for bottom in bottoms])
-    tops[0][...] = bottoms[0][tuple(slice(o, o + n) for o, n in zip(offsets, tops[0].shape))]
-
-
 FORWARD: dict[str, Forward] = {
     "AbsVal": elementwise.absval,
     "Accuracy": losses.accuracy,
     "ArgMax": losses.argmax,
     "BNLL": elementwise.bnll,
     "BatchNorm": elementwise.batch_norm,
+    "BatchReindex": arranging.batch_reindex,
     "Bias": elementwise.bias,
     "Clip": elementwise.clip,
-    "Concat": concat,
+    "Concat": arranging.concat,
+    "ContrastiveLoss": losses.contrastive_loss,
     "Convolution": windows.convolution,
-    "Crop": crop,
+    "Crop": arranging.crop,
+    "Deconvolution": deconvolution,
     "Dropout": elementwise.dropout,
     "ELU": elementwise.elu,
     "Eltwise": elementwise.eltwise,
+    "Embed": arranging.embed,
     "EuclideanLoss": losses.euclidean_loss,
     "Exp": elementwise.exp,
     "Flatten": nothing,
     "HingeLoss": losses.hinge_loss,
     "Im2col": windows.im2col,
+    "InfogainLoss": losses.infogain_loss,
     "InnerProduct": inner_product,
     "Input": nothing,
     "LRN": windows.lrn,
+    "LSTM": recurrent.lstm,
     "Log": elementwise.log,
     "MVN": elementwise.mvn,
     "MultinomialLogisticLoss": losses.multinomial_logistic_loss,
     "PReLU": elementwise.prelu,
+    "Parameter": arranging.parameter,
     "Pooling": windows.pooling,
     "Power": elementwise.power,
+    "RNN": recurrent.rnn,
     "ReLU": elementwise.relu,
+    "Reduction": losses.reduction,
     "Reshape": nothing,
     "SPP": windows.spp,
     "Scale": elementwise.scale,
     "Sigmoid": elementwise.sigmoid,
     "SigmoidCrossEntropyLoss": losses.sigmoid_cross_entropy_loss,
     "Silence": nothing,
-    "Slice": slice_,
+    "Slice": arranging.slice_,
     "Softmax": losses.softmax,
     "SoftmaxWithLoss": losses.softmax_loss,
     "Split": nothing,
     "Swish": elementwise.swish,
     "TanH": elementwise.tanh,
     "Threshold": elementwise.threshold,
+    "Tile": arranging.tile,
 }

@@ -33,6 +33,19 @@ class Plan:
     state: Any = None
 
 
+@dataclass(frozen=True)
+class Flow:
+    """Where gradients are wanted in a backward pass: of which bottoms, of which parameters."""
+
+    bottoms: tuple[bool, ...] = ()
+    params: tuple[bool, ...] = ()
+
+    @property
+    def any(self) -> bool:
+        """Whether the layer takes part in a backward pass."""
+        return any(self.bottoms) or any(self.params)
+
+
 class Workspace:
     """Memory that the layers of a net use one after another and need not find again."""
 
@@ -57,6 +70,10 @@ class Layer:
         Its settings, in the newest form.
     blobs : list of Blob
         Its parameters, weights first.
+    loss_weights : list of float
+        How much each top counts in the loss.
+    flow : Flow
+        Which gradients a backward pass computes.
     state : object
         What its plan has set up, such as an open database; None for most types.
     replay : bool
@@ -70,6 +87,8 @@ class Layer:
     rng: np.random.Generator
     # What a layer keeps from its forward pass, such as the mask of Dropout.
     kept: dict[str, Any] = field(default_factory=dict)
+    loss_weights: list[float] = field(default_factory=list)
+    flow: Flow = Flow()
     state: Any = None
     replay: bool = False
 

@@ -1,4 +1,4 @@
-"""What each layer type makes of the shapes of its bottoms; `shapes` is the table of them.
+"""Shape rules of layers that compute: windows, products, units; `shapes` has the table.
 
 Each function takes the layer's settings and the shapes of its bottoms, and raises ValueError where
 Caffe would abort. Sizes are Python integers, so that no product overflows.
@@ -7,7 +7,6 @@ Caffe would abort. Sizes are Python integers, so that no product overflows.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from lbpmap.caffe.blob import Shape
 from lbpmap.caffe.formats.messages import MESSAGES, Message
@@ -67,15 +66,8 @@ def convolution(layer: Message, bottoms: list[Shape]) -> Plan:
     """Windows of every bottom; weights (outputs, channels / group, kernel)."""
     p = layer.convolution_param
     outer, channels, size = _split_at_channels(p, bottoms[0])
-    outputs = _outputs(p)
-    if p.group < 1 or channels % p.group or outputs % p.group:
-        raise ValueError(
-            f"group {p.group} does not divide {channels} input and {outputs} output channels"
-        )
-    if channels == 0:
-        raise ValueError(f"the input of shape {bottoms[0]} has no channels")
-    if any(shape != bottoms[0] for shape in bottoms) or len(layer.top) != len(bottoms):
-        raise ValueError("several bottoms must be of one shape, and have a top each")
+    outputs = _grouped(p, channels, bottoms)
+    _one_top_each(layer, bottoms)
     fit = windows.convolution(p, size)
     _check_columns(channels, size, fit)
     weight = (outputs, channels // p.group, *fit.kernel)
@@ -94,6 +86,40 @@ def _check_columns(channels: int, size: Shape, fit: windows.Windows) -> None:
         raise ValueError(
             f"the padded input of {channels} x {padded} has more than 2^31 - 1 elements"
         )
+
+
+def deconvolution(layer: Message, bottoms: list[Shape]) -> Plan:
+    """Windows of every top; weights (channels, outputs / group, kernel), as of a Convolution back.
+
+    An axis of n becomes s (n - 1) + d (k - 1) + 1 - 2 p.
+    """
+    p = layer.convolution_param
+    outer, channels, size = _split_at_channels(p, bottoms[0])
+    outputs = _grouped(p, channels, bottoms)
+    _one_top_each(layer, bottoms)
+    if min(size) < 1:
+        raise ValueError(f"the input of shape {bottoms[0]} has no pixels")
+    fit, covered = windows.deconvolution(p, size)
+    _check_columns(outputs, covered, fit)
+    weight = (channels, outputs // p.group, *fit.kernel)
+    return Plan(((*outer, outputs, *covered),) * len(bottoms), _weights(p, weight, outputs))
+
+
+def _grouped(p: Message, channels: int, bottoms: list[Shape]) -> int:
+    """Return the output channels, which, as the input's, `group` must divide."""
+    outputs = _outputs(p)
+    if p.group < 1 or channels % p.group or outputs % p.group:
+        raise ValueError(
+            f"group {p.group} does not divide {channels} input and {outputs} output channels"
+        )
+    if channels == 0:
+        raise ValueError(f"the input of shape {bottoms[0]} has no channels")
+    return outputs
+
+
+def _one_top_each(layer: Message, bottoms: list[Shape]) -> None:
+    if any(shape != bottoms[0] for shape in bottoms) or len(layer.top) != len(bottoms):
+        raise ValueError("several bottoms must be of one shape, and have a top each")
 
 
 def im2col(layer: Message, bottoms: list[Shape]) -> Plan:
@@ -198,51 +224,6 @@ def dropout(layer: Message, bottoms: list[Shape]) -> Plan:
     return Plan((bottoms[0],))
 
 
-def concat_axis(layer: Message, bottom: Shape) -> int:
-    """Return the axis along which a Concat layer joins."""
-    p = layer.concat_param
-    old = p.HasField("concat_dim")
-    return axis_of(bottom, p.concat_dim if old else p.axis, "concat_dim" if old else "axis")
-
-
-def concat(layer: Message, bottoms: list[Shape]) -> Plan:
-    """Lengths along one axis added up."""
-    axis = concat_axis(layer, bottoms[0])
-    for shape in bottoms[1:]:
-        if len(shape) != len(bottoms[0]) or any(
-            a != b for i, (a, b) in enumerate(zip(shape, bottoms[0])) if i != axis
-        ):
-            raise ValueError(f"inputs of shapes {bottoms[0]} and {shape} differ beside axis {axis}")
-    total = sum(shape[axis] for shape in bottoms)
-    return Plan(((*bottoms[0][:axis], total, *bottoms[0][axis + 1 :]),))
-
-
-def slices(layer: Message, bottom: Shape) -> tuple[int, list[int]]:
-    """Return the axis that a Slice layer cuts, and where each top begins, with the end."""
-    p = layer.slice_param
-    old = p.HasField("slice_dim")
-    axis = axis_of(bottom, p.slice_dim if old else p.axis, "slice_dim" if old else "axis")
-    tops, length = len(layer.top), bottom[axis]
-    points = list(p.slice_point)
-    if not points:
-        if length % tops:
-            raise ValueError(f"{tops} tops do not divide {length}; give slice_point")
-        points = [length // tops * i for i in range(1, tops)]
-    bounds = [0, *points, length]
-    if len(points) != tops - 1 or any(a >= b for a, b in zip(bounds, bounds[1:])):
-        raise ValueError(
-            f"slice_point {points} must be {tops - 1} rising number(s) between 0 and {length}"
-        )
-    return axis, bounds
-
-
-def slice_(layer: Message, bottoms: list[Shape]) -> Plan:
-    """Parts of one axis."""
-    axis, bounds = slices(layer, bottoms[0])
-    head, tail = bottoms[0][:axis], bottoms[0][axis + 1 :]
-    return Plan(tuple((*head, b - a, *tail) for a, b in zip(bounds, bounds[1:])))
-
-
 def eltwise(layer: Message, bottoms: list[Shape]) -> Plan:
     """Keep the one shape that all bottoms must have."""
     p = layer.eltwise_param
@@ -253,63 +234,6 @@ def eltwise(layer: Message, bottoms: list[Shape]) -> Plan:
     if len(p.coeff) and p.operation != MESSAGES["EltwiseParameter"].SUM:
         raise ValueError("coeff goes with operation: SUM only")
     return Plan((bottoms[0],))
-
-
-def flatten(layer: Message, bottoms: list[Shape]) -> Plan:
-    """Axes from `axis` to `end_axis` as one."""
-    p = layer.flatten_param
-    first, last = axis_of(bottoms[0], p.axis), axis_of(bottoms[0], p.end_axis, "end_axis")
-    if first > last + 1:
-        raise ValueError(f"axis {p.axis} lies behind end_axis {p.end_axis}")
-    middle = math.prod(bottoms[0][first : last + 1])
-    return Plan(((*bottoms[0][:first], middle, *bottoms[0][last + 1 :]),))
-
-
-def reshape(layer: Message, bottoms: list[Shape]) -> Plan:
-    """Dimensions as given: 0 copies one, -1 takes what is left."""
-    p, shape = layer.reshape_param, bottoms[0]
-    first = p.axis if p.axis >= 0 else len(shape) + p.axis + 1
-    last = len(shape) if p.num_axes == -1 else first + p.num_axes
-    if not 0 <= first <= last <= len(shape) or p.num_axes < -1:
-        raise ValueError(f"axis {p.axis}, num_axes {p.num_axes} do not fit the input {shape}")
-    old, dims = shape[first:last], list(p.shape.dim)
-    if dims.count(-1) > 1 or min(dims, default=0) < -1:
-        raise ValueError(f"shape {dims} may hold -1 once, and nothing below")
-    if any(dim == 0 and i >= len(old) for i, dim in enumerate(dims)):
-        raise ValueError(f"shape {dims} copies a dimension that the input {shape} lacks")
-    dims = [old[i] if dim == 0 else dim for i, dim in enumerate(dims)]
-    if -1 in dims:
-        known = math.prod(dim for dim in dims if dim != -1)
-        dims[dims.index(-1)] = math.prod(old) // known if known else 0
-    if math.prod(dims) != math.prod(old):
-        raise ValueError(f"an input of shape {shape} cannot take shape {list(p.shape.dim)}")
-    return Plan(((*shape[:first], *dims, *shape[last:]),))
-
-
-def crop_offsets(layer: Message, bottoms: Sequence[Shape]) -> list[int]:
-    """Return where a Crop layer starts, axis by axis."""
-    data, reference = bottoms
-    p = layer.crop_param
-    axis = axis_of(data, p.axis)
-    if len(data) != len(reference):
-        raise ValueError(f"inputs of shapes {data} and {reference} have not as many axes")
-    if len(p.offset) not in (0, 1, len(data) - axis):
-        raise ValueError(f"{len(p.offset)} offsets for {len(data) - axis} axes")
-    given = list(p.offset) or [0]
-    offsets = [0] * axis + (given * (len(data) - axis) if len(given) == 1 else given)
-    for i in range(axis, len(data)):
-        if offsets[i] + reference[i] > data[i]:
-            raise ValueError(
-                f"offset {offsets[i]} + {reference[i]} is beyond {data[i]} on axis {i}"
-            )
-    return offsets
-
-
-def crop(layer: Message, bottoms: list[Shape]) -> Plan:
-    """Cut the first bottom to the second's size, from `axis` on."""
-    axis = axis_of(bottoms[0], layer.crop_param.axis)
-    crop_offsets(layer, bottoms)
-    return Plan((bottoms[0][:axis] + bottoms[1][axis:],))
 
 
 def _along_axes(p: Message, bottoms: list[Shape]) -> Shape:
@@ -350,56 +274,3 @@ def batch_norm(layer: Message, bottoms: list[Shape]) -> Plan:
     channels = bottoms[0][1:2] or (1,)
     zero = constant(0)
     return Plan((bottoms[0],), (Param(channels, zero), Param(channels, zero), Param((1,), zero)))
-
-
-def argmax(layer: Message, bottoms: list[Shape]) -> Plan:
-    """`top_k` places, values, or both."""
-    p, shape = layer.argmax_param, bottoms[0]
-    if p.HasField("axis"):
-        axis = axis_of(shape, p.axis)
-        length, top = shape[axis], (*shape[:axis], p.top_k, *shape[axis + 1 :])
-    else:
-        length = math.prod(shape[1:])
-        top = (shape[0], 2 if p.out_max_val else 1, p.top_k) + (1,) * (len(shape) - 3)
-    if not 1 <= p.top_k <= length:
-        raise ValueError(f"top_k is {p.top_k}, it must be from 1 to {length}")
-    return Plan((top,))
-
-
-def _labelled(bottoms: list[Shape], axis: int) -> int:
-    """Check that there is one label for every prediction along `axis`, which is returned."""
-    axis = axis_of(bottoms[0], axis)
-    labels = math.prod(bottoms[0][:axis]) * math.prod(bottoms[0][axis + 1 :])
-    if math.prod(bottoms[1]) != labels:
-        raise ValueError(f"{labels} labels are needed, the second input has shape {bottoms[1]}")
-    return axis
-
-
-def accuracy(layer: Message, bottoms: list[Shape]) -> Plan:
-    """Make a number, and one a class."""
-    axis = _labelled(bottoms, layer.accuracy_param.axis)
-    classes = bottoms[0][axis]
-    if layer.accuracy_param.top_k > classes:
-        raise ValueError(f"top_k is {layer.accuracy_param.top_k}, there are {classes} classes")
-    return Plan(((), (classes,))[: len(layer.top)])
-
-
-def softmax_loss(layer: Message, bottoms: list[Shape]) -> Plan:
-    """Make a number, and the probabilities."""
-    _labelled(bottoms, layer.softmax_param.axis)
-    return Plan(((), bottoms[0])[: len(layer.top)])
-
-
-def loss_of_labels(layer: Message, bottoms: list[Shape]) -> Plan:
-    """Make a number, from one label a row."""
-    _labelled([(bottoms[0][0], math.prod(bottoms[0][1:])), bottoms[1]], 1)
-    return Plan(((),))
-
-
-def loss_of_targets(layer: Message, bottoms: list[Shape]) -> Plan:
-    """Make a number, from as many targets as predictions."""
-    if math.prod(bottoms[0]) != math.prod(bottoms[1]):
-        raise ValueError(
-            f"inputs of shapes {bottoms[0]} and {bottoms[1]} have not as many elements"
-        )
-    return Plan(((),))

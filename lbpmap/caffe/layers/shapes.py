@@ -7,11 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from lbpmap.caffe import python_layer
 from lbpmap.caffe.blob import MAX_AXES, Shape
 from lbpmap.caffe.formats.messages import Message
+from lbpmap.caffe.layers import arranging_rules as arranging
+from lbpmap.caffe.layers import data_rules as data
 from lbpmap.caffe.layers import fillers
+from lbpmap.caffe.layers import loss_rules as losses
 from lbpmap.caffe.layers import shape_rules as rules
 from lbpmap.caffe.layers.plan import Plan
+from lbpmap.caffe.layers.recurrent_rules import recurrent
 
 _MANY = 1 << 30
 
@@ -53,6 +58,8 @@ def plan(layer: Message, bottoms: list[Shape], state: Any = None) -> Plan:
         When the type is unknown, a setting is wrong, or the bottoms do not fit.
     """
     known = LAYER_TYPES.get(layer.type)
+    if layer.type in NOT_HERE:
+        raise ValueError(NOT_HERE[layer.type])
     if known is None:
         raise ValueError(
             f'unknown layer type "{layer.type}"; known are {", ".join(sorted(LAYER_TYPES))}'
@@ -77,46 +84,71 @@ def plan(layer: Message, bottoms: list[Shape], state: Any = None) -> Plan:
     return made
 
 
+# Types of Caffe that nothing here stands for, and what to use instead.
+NOT_HERE = {
+    "WindowData": "WindowData is not supported; cut the windows out first and use ImageData or Data"
+}
+
 LAYER_TYPES: dict[str, LayerType] = {
     "AbsVal": LayerType(rules.same),
-    "Accuracy": LayerType(rules.accuracy, bottoms=(2, 2), tops=(1, 2)),
-    "ArgMax": LayerType(rules.argmax),
+    "Accuracy": LayerType(losses.accuracy, bottoms=(2, 2), tops=(1, 2)),
+    "ArgMax": LayerType(losses.argmax),
     "BNLL": LayerType(rules.same),
     "BatchNorm": LayerType(rules.batch_norm),
+    "BatchReindex": LayerType(arranging.batch_reindex, bottoms=(2, 2)),
     "Bias": LayerType(rules.bias, bottoms=(1, 2)),
     "Clip": LayerType(rules.same),
-    "Concat": LayerType(rules.concat, bottoms=(1, _MANY)),
+    "Concat": LayerType(arranging.concat, bottoms=(1, _MANY)),
+    "ContrastiveLoss": LayerType(losses.contrastive_loss, bottoms=(3, 3), loss=True),
     "Convolution": LayerType(rules.convolution, bottoms=(1, _MANY), tops=(1, _MANY)),
-    "Crop": LayerType(rules.crop, bottoms=(2, 2)),
+    "Crop": LayerType(arranging.crop, bottoms=(2, 2)),
+    "Data": LayerType(data.data, bottoms=(0, 0), tops=(1, 2), stateful=True),
+    "Deconvolution": LayerType(rules.deconvolution, bottoms=(1, _MANY), tops=(1, _MANY)),
     "Dropout": LayerType(rules.dropout),
+    "DummyData": LayerType(data.dummy_data, bottoms=(0, 0), tops=(1, _MANY)),
     "ELU": LayerType(rules.same),
     "Eltwise": LayerType(rules.eltwise, bottoms=(2, _MANY)),
-    "EuclideanLoss": LayerType(rules.loss_of_targets, bottoms=(2, 2), loss=True),
+    "Embed": LayerType(arranging.embed),
+    "EuclideanLoss": LayerType(losses.loss_of_targets, bottoms=(2, 2), loss=True),
     "Exp": LayerType(rules.exponential),
-    "Flatten": LayerType(rules.flatten, shares=True),
-    "HingeLoss": LayerType(rules.loss_of_labels, bottoms=(2, 2), loss=True),
+    "Filter": LayerType(arranging.filter_, bottoms=(2, _MANY), tops=(1, _MANY)),
+    "Flatten": LayerType(arranging.flatten, shares=True),
+    "HDF5Data": LayerType(data.hdf5_data, bottoms=(0, 0), tops=(1, _MANY), stateful=True),
+    "HDF5Output": LayerType(data.hdf5_output, bottoms=(2, 2), tops=(0, 0)),
+    "HingeLoss": LayerType(losses.loss_of_labels, bottoms=(2, 2), loss=True),
     "Im2col": LayerType(rules.im2col),
+    "ImageData": LayerType(data.image_data, bottoms=(0, 0), tops=(2, 2), stateful=True),
+    "InfogainLoss": LayerType(
+        losses.infogain_loss, bottoms=(2, 3), tops=(1, 2), loss=True, stateful=True
+    ),
     "InnerProduct": LayerType(rules.inner_product),
     "Input": LayerType(rules.input_, bottoms=(0, 0), tops=(1, _MANY)),
     "LRN": LayerType(rules.lrn),
+    "LSTM": LayerType(recurrent, bottoms=(2, 5), tops=(1, 3)),
     "Log": LayerType(rules.exponential),
     "MVN": LayerType(rules.same),
-    "MultinomialLogisticLoss": LayerType(rules.loss_of_labels, bottoms=(2, 2), loss=True),
+    "MemoryData": LayerType(data.memory_data, bottoms=(0, 0), tops=(2, 2), stateful=True),
+    "MultinomialLogisticLoss": LayerType(losses.loss_of_labels, bottoms=(2, 2), loss=True),
     "PReLU": LayerType(rules.prelu),
+    "Parameter": LayerType(arranging.parameter, bottoms=(0, 0)),
     "Pooling": LayerType(rules.pooling, tops=(1, 2)),
     "Power": LayerType(rules.same),
+    "Python": LayerType(python_layer.plan, bottoms=(0, _MANY), tops=(0, _MANY), stateful=True),
+    "RNN": LayerType(recurrent, bottoms=(2, 4), tops=(1, 2)),
     "ReLU": LayerType(rules.same),
-    "Reshape": LayerType(rules.reshape, shares=True),
+    "Reduction": LayerType(losses.reduction),
+    "Reshape": LayerType(arranging.reshape, shares=True),
     "SPP": LayerType(rules.spp),
     "Scale": LayerType(rules.scale, bottoms=(1, 2)),
     "Sigmoid": LayerType(rules.same),
-    "SigmoidCrossEntropyLoss": LayerType(rules.loss_of_targets, bottoms=(2, 2), loss=True),
+    "SigmoidCrossEntropyLoss": LayerType(losses.loss_of_targets, bottoms=(2, 2), loss=True),
     "Silence": LayerType(rules.none, bottoms=(1, _MANY), tops=(0, 0)),
-    "Slice": LayerType(rules.slice_, tops=(1, _MANY)),
+    "Slice": LayerType(arranging.slice_, tops=(1, _MANY)),
     "Softmax": LayerType(rules.softmax),
-    "SoftmaxWithLoss": LayerType(rules.softmax_loss, bottoms=(2, 2), tops=(1, 2), loss=True),
+    "SoftmaxWithLoss": LayerType(losses.softmax_loss, bottoms=(2, 2), tops=(1, 2), loss=True),
     "Split": LayerType(rules.copies, tops=(1, _MANY), shares=True),
     "Swish": LayerType(rules.same),
     "TanH": LayerType(rules.same),
     "Threshold": LayerType(rules.same),
+    "Tile": LayerType(arranging.tile),
 }

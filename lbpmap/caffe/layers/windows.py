@@ -36,14 +36,7 @@ def convolution(p: Message, size: Shape) -> Windows:
     ValueError
         When a number is missing or zero, given twice, or no window fits.
     """
-    axes = len(size)
-    kernel = _per_axis(p, "kernel", p.kernel_size, axes, None)
-    stride = _per_axis(p, "stride", p.stride, axes, 1)
-    pad = _per_axis(p, "pad", p.pad, axes, 0)
-    dilation = _repeat("dilation", list(p.dilation), axes, 1)
-    for name, values in (("kernel_size", kernel), ("stride", stride), ("dilation", dilation)):
-        _positive(name, values)
-    extent = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel))
+    kernel, stride, pad, dilation, extent = _geometry(p, len(size))
     out = tuple((n + 2 * q - e) // s + 1 for n, q, e, s in zip(size, pad, extent, stride))
     if any(n + 2 * q < e for n, q, e in zip(size, pad, extent)):
         raise ValueError(
@@ -51,6 +44,43 @@ def convolution(p: Message, size: Shape) -> Windows:
             f"{_times(tuple(n + 2 * q for n, q in zip(size, pad)))}"
         )
     return Windows(kernel, stride, pad, dilation, out)
+
+
+def deconvolution(p: Message, size: Shape) -> tuple[Windows, Shape]:
+    """Lay the windows of a ConvolutionParameter so that there is one for each pixel of `size`.
+
+    Returns
+    -------
+    windows : Windows
+        `out` is `size`.
+    covered : tuple of int
+        Spatial axes of the output, which the windows cover, padding left out.
+
+    Raises
+    ------
+    ValueError
+        When a number is missing or zero, given twice, or nothing is left within the padding.
+    """
+    kernel, stride, pad, dilation, extent = _geometry(p, len(size))
+    covered = tuple(s * (n - 1) + e - 2 * q for n, s, e, q in zip(size, stride, extent, pad))
+    if min(covered) < 1:
+        raise ValueError(
+            f"pad of {_times(pad)} leaves nothing of an output of "
+            f"{_times(tuple(n + 2 * q for n, q in zip(covered, pad)))}"
+        )
+    return Windows(kernel, stride, pad, dilation, size), covered
+
+
+def _geometry(p: Message, axes: int) -> tuple[Shape, Shape, Shape, Shape, Shape]:
+    """Read kernel, stride, pad and dilation, and how far a dilated kernel reaches."""
+    kernel = _per_axis(p, "kernel", p.kernel_size, axes, None)
+    stride = _per_axis(p, "stride", p.stride, axes, 1)
+    pad = _per_axis(p, "pad", p.pad, axes, 0)
+    dilation = _repeat("dilation", list(p.dilation), axes, 1)
+    for name, values in (("kernel_size", kernel), ("stride", stride), ("dilation", dilation)):
+        _positive(name, values)
+    extent = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel))
+    return kernel, stride, pad, dilation, extent
 
 
 def pooling(p: Message, size: Shape) -> Windows:

@@ -18,7 +18,14 @@ _NAMES: dict[str, Any] = {
     **_messages.MESSAGES,
     **_messages.ENUMS,
     **{name: number for enum in _messages.ENUMS.values() for name, number in enum.items()},
+    "DESCRIPTOR": _messages.BlobShape.DESCRIPTOR.file,
 }
+
+__all__ = sorted(_NAMES)
+
+# So that messages can be pickled, and their classes say where they are found.
+for _message in _messages.MESSAGES.values():
+    _message.__module__ = __name__
 
 
 def __getattr__(name: str) -> Any:
