@@ -73,7 +73,7 @@ def read_bytes(path: PathLike, most: int, expected: str) -> bytes:
     if size > most:
         raise ValueError(f"{path}: {size} bytes are too many for {expected} (at most {most})")
     with open(path, "rb") as file:
-        return file.read(most)
+        return file.read(size)
 
 
 @contextmanager

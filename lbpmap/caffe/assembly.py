@@ -23,6 +23,8 @@ MAX_NET_BYTES = 2**36
 _PERMISSIVE: int = MESSAGES["ParamSpec"].PERMISSIVE
 # The name that Caffe gives the top of a loss layer that names none.
 AUTOMATIC = "(automatic)"
+# Parameters of BatchNorm: mean, variance, and how much they sum up.
+_STATISTICS = 3
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def assemble(params: Sequence[Message], *, force_backward: bool = False) -> Asse
     ValueError
         One line that names the layer; nothing is half built then.
     """
-    _name_losses(params)
+    _complete(params)
     plans, blob_shapes = plan_all(params, {})
     _check_memory(plans, params)
     weights = [_loss_weights(layer) for layer in params]
@@ -96,14 +98,29 @@ def _loss_weights(layer: Message) -> list[float]:
         return flow.loss_weights(layer)
 
 
-def _name_losses(params: Sequence[Message]) -> None:
-    """Give the losses that name no top one of their own, numbered from the second on."""
+def _complete(params: Sequence[Message]) -> None:
+    """Add what Caffe's layers add to their own settings, which are saved with the weights.
+
+    Losses that name no top get one, numbered from the second on, and a weight of 1; the statistics
+    of BatchNorm never learn.
+    """
     unnamed = 0
     for layer in params:
         known = shapes.LAYER_TYPES.get(layer.type)
-        if known is not None and known.loss and not len(layer.top):
-            unnamed += 1
-            layer.top.append(AUTOMATIC if unnamed == 1 else f"{AUTOMATIC} {unnamed}")
+        if known is not None and known.loss:
+            if not len(layer.top):
+                unnamed += 1
+                layer.top.append(AUTOMATIC if unnamed == 1 else f"{AUTOMATIC} {unnamed}")
+            if not len(layer.loss_weight):
+                layer.loss_weight.append(1)
+        if layer.type == "BatchNorm":
+            if any(spec.lr_mult != 0 for spec in layer.param):
+                raise ValueError(
+                    f"{described(layer)}: its statistics cannot learn; give param {{ lr_mult: 0 }} "
+                    f"three times, or none"
+                )
+            while len(layer.param) < _STATISTICS:
+                layer.param.add(lr_mult=0)
 
 
 def plan_all(

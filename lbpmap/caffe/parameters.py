@@ -83,6 +83,8 @@ def _reader(path: PathLike, layers: dict[str, Layer]) -> Callable[[], None]:
             for entry, blob in pairs:
                 blobs.read_into(file, entry, blob.unfilled())
                 blob.values.from_file = True
+                if entry.diff_runs:
+                    blobs.read_into(file, entry, _diff(blob), diff=True)
 
     return fill
 
@@ -106,6 +108,12 @@ def _match_hdf5(path: PathLike, layers: dict[str, Layer]) -> list[tuple[tuple[st
     for name, shapes in hdf5.index_net(path).items():
         if name not in layers:
             continue
+        more = [i for i in shapes if i >= len(layers[name].blobs)]
+        if more:
+            raise ValueError(
+                f'{path}: layer "{name}": the file holds blob {more[0]}, the net\'s layer has '
+                f"{len(layers[name].blobs)}; {_NOT_THE_SAME}"
+            )
         for i, blob in enumerate(layers[name].blobs):
             if i not in shapes and blob is not owned[id(blob.values)]:
                 continue  # it stands with the layer that it is shared with

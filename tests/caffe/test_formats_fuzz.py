@@ -95,9 +95,6 @@ KINDS = {
     ),
 }  # fmt: skip
 
-# These read a file whole, into a buffer that is as large for every file.
-FIXED_BUFFER = (weights.read_blob, prototxt.read_net, prototxt.read_solver)
-
 # Bytes that mean something: lengths and ends in binary, brackets and quotes in text.
 TELLING = b'\x00\x01\x7f\x80\xff{}<>[]"#:,-\n '
 
@@ -133,8 +130,7 @@ def accepted(read, path):
         read(path)
     except (ValueError, OSError) as error:
         refusal = str(error)
-    if read not in FIXED_BUFFER:
-        assert tracemalloc.get_traced_memory()[1] - before < 2**21
+    assert tracemalloc.get_traced_memory()[1] - before < 2**21
     assert refusal is None or (str(path) in refusal and "\n" not in refusal)
     return refusal is None
 
@@ -147,7 +143,7 @@ def test_changed_files(tmp_path, request, kind):
     good = make(request.getfixturevalue("fixtures") if "real" in kind else None, tmp_path)
     path = tmp_path / "changed"
 
-    @settings(max_examples=120, deadline=None, suppress_health_check=ONCE_PER_EXAMPLE)
+    @settings(max_examples=60, deadline=None, suppress_health_check=ONCE_PER_EXAMPLE)
     @given(edits, st.just(1.0) | st.floats(0, 1))
     def check(changes, cut):
         path.write_bytes(changed(good, changes, cut))
@@ -158,7 +154,7 @@ def test_changed_files(tmp_path, request, kind):
     check()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=ONCE_PER_EXAMPLE)
+@settings(max_examples=80, deadline=None, suppress_health_check=ONCE_PER_EXAMPLE)
 @given(st.binary(max_size=200))
 def test_random_bytes(tmp_path, raw):
     path = tmp_path / "random"
@@ -181,13 +177,13 @@ def test_truncations_are_refused_or_a_shorter_file(fixtures, tmp_path):
 
     # A file cut between two layers is a caffemodel of fewer layers; any other cut is seen.
     ends = {part.end for part in wire.fields(raw, 0, len(raw))}
-    assert {cut for cut in range(0, len(raw), 97) if read(cut)} <= ends
+    assert {cut for cut in range(0, len(raw), 397) if read(cut)} <= ends
 
 
 def test_truncations_of_a_state_are_refused_or_a_shorter_state(fixtures, tmp_path):
     raw = (fixtures / "solver" / "snap_adam_iter_10.solverstate").read_bytes()
     path = tmp_path / "cut.solverstate"
     ends = {part.end for part in wire.fields(raw, 0, len(raw))}
-    for cut in range(0, len(raw), 5):
+    for cut in range(0, len(raw), 11):
         path.write_bytes(raw[:cut])
         assert not accepted(solverstate.read, path) or cut in ends

@@ -174,6 +174,10 @@ def hostile_chunk(file):
     file.create_dataset("data/ip/0", (1, 1), "f4", chunks=(2**14, 2**14), maxshape=(None, None))
 
 
+def hostile_name(file):
+    file.create_group("data")["a\nb"] = 3
+
+
 def hostile_null(file):
     file["data/ip/0"] = h5py.Empty("f4")
 
@@ -192,6 +196,7 @@ def hostile_null(file):
         (hostile_virtual, 'dataset "/data/ip/0" keeps its numbers in other files'),
         (hostile_size, "claims 2147483648 x 1048576 of float32, more than the file can hold$"),
         (hostile_chunk, "claims 1 x 1 of float32, more than the file can hold$"),
+        (hostile_name, 'a dataset where the group "a b" was expected'),
         (hostile_null, 'dataset "/data/ip/0" has no shape'),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",

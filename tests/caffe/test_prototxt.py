@@ -112,6 +112,8 @@ def test_text_survives_a_round_trip(text_file, tiny):
             r"""no field named "base_lr"; a net's prototxt is expected, this is a solver's$""",
         ),
         ('type: "Data"', r'has no field named "type"$'),
+        ("x" * 3000 + ": 1", r'has no field named "x{40,60}\.\.\.$'),
+        (r'layers { layer { name: "a\nb" type: "c\nd" } }', r'layer "a b" \(c d\): no such type'),
         ('name: "a" name: "b"', r'1:17: message type .* should not have multiple "name" fields$'),
         ('name: "a', r"""1:7: string missing ending quote: '"a'$"""),
         ("[a.b]: 3", r'1:4: message type "caffe.NetParameter" does not have extensions$'),

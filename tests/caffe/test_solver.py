@@ -338,3 +338,40 @@ def test_classes_fix_the_type(solver_of, tmp_path):
     assert caffe.SGDSolver(tmp_path / "solver.prototxt").param.type == "SGD"
     assert caffe.AdamSolver("solver.prototxt").lr == pytest.approx(0.1)
     assert isinstance(caffe.get_solver("solver.prototxt"), caffe.AdamSolver)
+
+
+def test_statistics_of_batch_norm_do_not_learn(solver_of, tmp_path):
+    batch_norm = 'layer { name: "bn" type: "BatchNorm" bottom: "one" top: "bn" }'
+    net = NET.replace('layer { name: "relu"', f'{batch_norm} layer {{ name: "relu"')
+    net = net.replace('bottom: "one" top: "one"', 'bottom: "bn" top: "bn"').replace(
+        'name: "two" type: "InnerProduct" bottom: "one"',
+        'name: "two" type: "InnerProduct" bottom: "bn"',
+    )
+    solver = solver_of("momentum: 0.9 weight_decay: 0.5", net)
+    solver.net.forward()
+    mean = solver.net.params["bn"][0].data.copy()
+    assert mean.any()
+    solver.step(1)
+    count = solver.net.params["bn"][2].data[0]
+    assert count == pytest.approx(1.999)
+    # Twice the same batch mean, but for what the step has changed before the second pass: nothing.
+    np.testing.assert_allclose(solver.net.params["bn"][0].data, 1.999 * mean, rtol=1e-5)
+    solver.net.save("bn.caffemodel")
+    stored = MESSAGES["NetParameter"].FromString((tmp_path / "bn.caffemodel").read_bytes())
+    by_name = {layer.name: layer for layer in stored.layer}
+    assert [spec.lr_mult for spec in by_name["bn"].param] == [0, 0, 0]
+    assert list(by_name["loss"].loss_weight) == [1]
+    learning = net.replace('top: "bn" }', 'top: "bn" param { lr_mult: 1 } }', 1)
+    with pytest.raises(ValueError, match=r'layer "bn" \(BatchNorm\): its statistics cannot learn'):
+        solver_of("", learning)
+
+
+def test_gradients_are_written_and_read_with_the_weights(solver_of, tmp_path):
+    solver = solver_of("momentum: 0.9")
+    solver.step(1)
+    solver.net.save("with.caffemodel", True)
+    solver.net.save("without.caffemodel")
+    sizes = [(tmp_path / f"{name}.caffemodel").stat().st_size for name in ("with", "without")]
+    assert sizes[0] >= sizes[1] + 4 * 57  # as many gradients as weights
+    net = caffe.Net("net.prototxt", "with.caffemodel", caffe.TEST)
+    np.testing.assert_array_equal(net.params["one"][0].diff, solver.net.params["one"][0].diff)

@@ -248,6 +248,7 @@ def model_of(blob):
         (b"\x00\x00", "byte 0: field number 0 does not exist"),
         (b"\xa3\x06", "byte 0: field 100 is of kind 3"),
         (b"\xa2\x06\xff\xff\xff\xff\xff\xff\xff\xff\x7f", "field 100 claims 9223372036854775807"),
+        (b"\xa2\x06\x06\x0a\x03a\nb\x3a", 'layer "a b": byte 9: a number was expected, but'),
         (b"\xa2\x06\x04\x0a\x02\xff\xfe", "a name was expected, the bytes are no text"),
     ],
 )  # fmt: skip

@@ -72,14 +72,19 @@ def opened(path: PathLike, expected: str) -> Iterator[Any]:
             with h5py.File(raw, "r") as file:
                 yield file
         except HDF5Error as error:
-            raise ValueError(f"{path}: {error}") from None
+            raise ValueError(f"{path}: {_one_line(error)}") from None
         except MemoryError:
             raise
         except Exception as error:  # a damaged file makes h5py raise anything
             raise ValueError(
-                f"{path}: not an HDF5 file, or a damaged one ({' '.join(str(error).split())}); "
-                f"copy or download it again"
+                f"{path}: not an HDF5 file, or a damaged one ({_one_line(error)}); copy or "
+                f"download it again"
             ) from None
+
+
+def _one_line(error: Exception) -> str:
+    """Return what an error says; names that it quotes may hold line ends, or be no text."""
+    return " ".join(str(error).encode("utf-8", "backslashreplace").decode().split())
 
 
 def group(parent: Any, name: str) -> Any:

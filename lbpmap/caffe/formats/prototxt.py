@@ -52,7 +52,7 @@ def read_net(path: str | os.PathLike[str]) -> Message:
     try:
         upgrade(net)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{path}: {_one_line(error)}") from None
     return net
 
 
@@ -89,7 +89,7 @@ def read_solver(path: str | os.PathLike[str]) -> Message:
     try:
         upgrade_solver(solver)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{path}: {_one_line(error)}") from None
     return solver
 
 
@@ -156,6 +156,11 @@ def format_text(message: Message) -> str:
     return str(text_format.MessageToString(message))
 
 
+def _one_line(error: ValueError) -> str:
+    """Return what an error says; names that it quotes may hold line ends."""
+    return " ".join(str(error).split())
+
+
 def _located(error: text_format.ParseError, message: Message, source: str) -> str:
     """One line: file, line, column, what was unknown, the nearest name that is known."""
     # protobuf puts "LINE:COLUMN : " and, at times, the whole line of the file before the reason.
@@ -164,6 +169,8 @@ def _located(error: text_format.ParseError, message: Message, source: str) -> st
         r"(Enum type|Message type|Expected|Value out|String missing|Couldn't).*$", reason
     )
     reason = (tail.group() if tail else reason).rstrip(".")
+    # A hostile word may be as long as the file.
+    reason = re.sub(r"(\S{60})\S{20,}", r"\1...", reason)
     for pattern in (_NO_FIELD, _NO_VALUE):
         match = pattern.search(reason)
         if match and _is_mistaken(message, match[1], match[2]):

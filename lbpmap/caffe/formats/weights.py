@@ -101,9 +101,10 @@ def index(path: str | os.PathLike[str]) -> list[LayerEntry]:
                     f"{path}: a web page, not a caffemodel: download the file that the page links "
                     f"to"
                 ) from None
+            # The name of a layer may hold line ends.
+            reason = " ".join(": ".join([*walk.where, str(error)]).split())
             raise ValueError(
-                ": ".join([str(path), *walk.where, str(error)])
-                + "; cut short or not a caffemodel: download or copy it again"
+                f"{path}: {reason}; cut short or not a caffemodel: download or copy it again"
             ) from None
     if not layers:
         raise ValueError(f"{path}: no layers in {size} bytes; this is not a caffemodel")
