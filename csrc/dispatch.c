@@ -10,6 +10,9 @@ static const lbpmap_kernels *const rows[] = {
 #ifdef LBPMAP_NEON
     &lbpmap_kernels_neon,
 #endif
+#ifdef LBPMAP_AVX2
+    &lbpmap_kernels_avx2,
+#endif
 #ifdef LBPMAP_AVX512
     &lbpmap_kernels_avx512,
 #endif

@@ -7,6 +7,11 @@
 
 extern const lbpmap_kernels lbpmap_kernels_serial;
 
+#if defined(__x86_64__) && (defined(__clang__) || defined(__GNUC__))
+#define LBPMAP_AVX2 1
+extern const lbpmap_kernels lbpmap_kernels_avx2;
+#endif
+
 /* AVX-512 needs a compiler that knows VBMI2. */
 #if defined(__x86_64__) && (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 8))
 #define LBPMAP_AVX512 1

@@ -1,0 +1,255 @@
+/* kernels_avx2_circle.c: codes of radii above 1, P = 8, on AVX2.
+ *
+ * A corner lies between four pixels: near (towards the centre C), far, and two mid ones, "beside" in
+ * near's row and "upright" in near's column. With a = near - C, s = beside + upright - 2C and
+ * d = far - C a corner is a few products in lanes of 16 bits (tests/test_constants.py and
+ * tests/test_kernels_avx2.py enumerate every feasible triple):
+ *
+ *   R = 5   v = 7 s + 6 a + 8 d + (mulhi(32 (a + d) + 1, 18636) >> 7)
+ *   R = 10  v = s + 12 a + ((t + mulhi(t, 14685)) >> 4), t = 14 a + d
+ *   else    S of the "exact" rule in 32 bits: weights are two digits of 15 bits for vpmaddwd
+ *
+ * and its bit is v >= 0, or S >= -50. vpmaddubsw multiplies pixels as they lie, near and far
+ * interleaved, and the terms of C are taken off afterwards.
+ *
+ * In a few places that does not decide, and these are found as bytes and settled apart:
+ *
+ *   R = 5, "released"   v = 0 and a + d = 0 or 211: all ties, and the 13 triples in which "exact" is
+ *                       not the sign of the real value
+ *   R = 10, "released"  v = 0 and t = 0: all ties
+ *   R = 10, "exact"     t = 183 v but for a tie of d = 0: the 16 triples in which "exact" is not
+ *                       the sign
+ *   else, "released"    |S| <= 1024: rounded weights are off by 3 millionths in sum, 765 in 255 C
+ *
+ * Where a = s = d = 0 the tie depends on C and beside - C (avx2_ties.h); other lanes are done one by
+ * one as the serial kernel would. */
+#include "avx2_ties.h"
+
+#ifdef LBPMAP_AVX2
+
+#include <stdlib.h>
+
+typedef enum { R5, R10, ANY } rule;
+
+/* A corner: where its pixels lie, and their weights in two digits: w = high << 15 | low. */
+typedef struct {
+    ptrdiff_t near, far, beside, upright;
+    __m256i diagonal_low, diagonal_high, mids_low, mids_high; /* near, far; beside, upright */
+} corner;
+
+/* Two weights, of pixels that are interleaved. */
+AVX2_INLINE __m256i pair(int32_t first, int32_t second) {
+    return _mm256_set1_epi32((int32_t)((uint32_t)second << 16 | ((uint32_t)first & 0xffff)));
+}
+
+AVX2_INLINE corner corner_of(const lbpmap_sample *s, ptrdiff_t stride) {
+    const int r = abs(s->row[1]) < abs(s->row[0]), c = abs(s->col[1]) < abs(s->col[0]);
+    const int32_t near = s->millionths[2 * r + c], far = s->millionths[3 - 2 * r - c];
+    const int32_t beside = s->millionths[2 * r + !c], upright = s->millionths[2 * !r + c];
+    corner k;
+    k.near = s->row[r] * stride + s->col[c];
+    k.far = s->row[!r] * stride + s->col[!c];
+    k.beside = s->row[r] * stride + s->col[!c];
+    k.upright = s->row[!r] * stride + s->col[c];
+    k.diagonal_low = pair(near & 0x7fff, far & 0x7fff);
+    k.diagonal_high = pair(near >> 15, far >> 15);
+    k.mids_low = pair(beside & 0x7fff, upright & 0x7fff);
+    k.mids_high = pair(beside >> 15, upright >> 15);
+    return k;
+}
+
+/* The bit of one sample, as in kernels_serial.c. */
+static int slow_bit(const lbpmap_neighborhood *nb, const lbpmap_sample *s, const uint8_t *p,
+                    ptrdiff_t stride) {
+    const uint8_t *top = p + s->row[0] * stride, *bottom = p + s->row[1] * stride;
+    const int p0 = top[s->col[0]], p1 = top[s->col[1]];
+    const int p2 = bottom[s->col[0]], p3 = bottom[s->col[1]];
+    if (nb->arithmetic == LBPMAP_EXACT) {
+        const int32_t *m = s->millionths;
+        return m[0] * p0 + m[1] * p1 + m[2] * p2 + m[3] * p3 - 1000000 * *p >= -50;
+    }
+    const double *w = s->weight;
+    return ((w[0] * p0 + w[1] * p1) + w[2] * p2) + w[3] * p3 >= (double)*p;
+}
+
+/* The mask of a corner after its doubtful lanes are settled. */
+static AVX2 __attribute__((noinline)) __m256i settled(plan_avx2 *plan, int number, const corner *k,
+                                                      const uint8_t *p, ptrdiff_t stride,
+                                                      __m256i is, __m256i doubt) {
+    const lbpmap_neighborhood *nb = plan->nb;
+    const __m256i centre = load(p);
+    uint32_t left = (uint32_t)_mm256_movemask_epi8(doubt);
+    if (nb->arithmetic == LBPMAP_RELEASED) {
+        const __m256i beside = _mm256_sub_epi8(load(p + k->beside), centre);
+        const __m256i upright = _mm256_sub_epi8(centre, load(p + k->upright));
+        const __m256i diagonal = _mm256_and_si256(_mm256_cmpeq_epi8(load(p + k->near), centre),
+                                                  _mm256_cmpeq_epi8(load(p + k->far), centre));
+        const __m256i mids = _mm256_cmpeq_epi8(beside, upright);
+        const __m256i ties = _mm256_and_si256(_mm256_and_si256(doubt, diagonal), mids);
+        const bit_place place = place_of(centre);
+        is = _mm256_or_si256(is, ties);
+        left &= ~(uint32_t)_mm256_movemask_epi8(ties);
+        for (__m256i more = ties, taken; !_mm256_testz_si256(more, more);) {
+            const unsigned delta = take_delta(plan, number, beside, &more, &taken);
+            is = _mm256_andnot_si256(both(taken, bit_at(row_of(plan, number, delta), place)), is);
+        }
+    }
+    if (left) {
+        uint8_t lanes[LANES];
+        store(lanes, is);
+        for (; left; left &= left - 1) {
+            const int x = __builtin_ctz(left);
+            lanes[x] = (uint8_t)-slow_bit(nb, &nb->sample[2 * number + 1], p + x, stride);
+        }
+        is = load(lanes);
+    }
+    return is;
+}
+
+/* 16 lanes of R = 5: near and far, beside and upright are interleaved. */
+AVX2_INLINE __m256i value5(__m256i diagonal, __m256i mids, __m256i c) {
+    const __m256i whole = _mm256_add_epi16(
+        _mm256_maddubs_epi16(diagonal, _mm256_set1_epi16(8 << 8 | 6)),
+        _mm256_maddubs_epi16(mids, _mm256_set1_epi16(7 << 8 | 7)));
+    const __m256i sum = _mm256_maddubs_epi16(diagonal, _mm256_set1_epi16(32 << 8 | 32));
+    const __m256i inner = _mm256_sub_epi16(sum, _mm256_sub_epi16(_mm256_slli_epi16(c, 6),
+                                                                  _mm256_set1_epi16(1)));
+    const __m256i rest =
+        _mm256_srai_epi16(_mm256_mulhi_epi16(inner, _mm256_set1_epi16(18636)), 7);
+    return _mm256_sub_epi16(_mm256_add_epi16(whole, rest),
+                            _mm256_mullo_epi16(c, _mm256_set1_epi16(28)));
+}
+
+/* 16 lanes of R = 10, and t. */
+AVX2_INLINE __m256i value10(__m256i diagonal, __m256i mids, __m256i c, __m256i *t) {
+    const __m256i w = _mm256_add_epi16(
+        _mm256_maddubs_epi16(diagonal, _mm256_set1_epi16(12)),
+        _mm256_maddubs_epi16(mids, _mm256_set1_epi16(1 << 8 | 1)));
+    *t = _mm256_sub_epi16(_mm256_maddubs_epi16(diagonal, _mm256_set1_epi16(1 << 8 | 14)),
+                          _mm256_mullo_epi16(c, _mm256_set1_epi16(15)));
+    const __m256i fine =
+        _mm256_add_epi16(*t, _mm256_mulhi_epi16(*t, _mm256_set1_epi16(14685)));
+    return _mm256_sub_epi16(_mm256_add_epi16(w, _mm256_srai_epi16(fine, 4)),
+                            _mm256_mullo_epi16(c, _mm256_set1_epi16(14)));
+}
+
+/* S in 8 lanes of 32 bits, from pixels in lanes of 16 bits; centre is 1000000 C. */
+AVX2_INLINE __m256i value_any(const corner *k, __m256i diagonal, __m256i mids, __m256i centre) {
+    const __m256i high = _mm256_add_epi32(_mm256_madd_epi16(diagonal, k->diagonal_high),
+                                          _mm256_madd_epi16(mids, k->mids_high));
+    const __m256i low = _mm256_add_epi32(_mm256_madd_epi16(diagonal, k->diagonal_low),
+                                         _mm256_madd_epi16(mids, k->mids_low));
+    return _mm256_sub_epi32(_mm256_add_epi32(_mm256_slli_epi32(high, 15), low), centre);
+}
+
+AVX2_INLINE __m256i is_byte(__m256i v, int byte) {
+    return _mm256_cmpeq_epi8(v, _mm256_set1_epi8((char)byte));
+}
+
+/* A mask of a corner, and of the lanes in doubt. */
+AVX2_INLINE __m256i corner_mask(rule what, int released, const corner *k, const uint8_t *p,
+                                const __m256i c16[2], const __m256i million[4], __m256i *doubt) {
+    const __m256i c = load(p), near = load(p + k->near), far = load(p + k->far);
+    const __m256i beside = load(p + k->beside), upright = load(p + k->upright);
+    const __m256i diagonal[2] = {_mm256_unpacklo_epi8(near, far), _mm256_unpackhi_epi8(near, far)};
+    const __m256i mids[2] = {_mm256_unpacklo_epi8(beside, upright),
+                             _mm256_unpackhi_epi8(beside, upright)};
+    __m256i v[2], t[2];
+    if (what == R5) {
+        for (int h = 0; h < 2; ++h)
+            v[h] = value5(diagonal[h], mids[h], c16[h]);
+        const __m256i value = _mm256_packs_epi16(v[0], v[1]);
+        if (released) {
+            const __m256i ad = _mm256_sub_epi8(_mm256_add_epi8(near, far), _mm256_add_epi8(c, c));
+            *doubt = both(is_byte(value, 0), _mm256_or_si256(is_byte(ad, 0), is_byte(ad, 211)));
+        }
+        return _mm256_cmpgt_epi8(value, _mm256_set1_epi8(-1));
+    }
+    if (what == R10) {
+        for (int h = 0; h < 2; ++h)
+            v[h] = value10(diagonal[h], mids[h], c16[h], &t[h]);
+        const __m256i value = _mm256_packs_epi16(v[0], v[1]);
+        if (released) {
+            *doubt = both(is_byte(value, 0), is_byte(_mm256_packs_epi16(t[0], t[1]), 0));
+        } else {
+            for (int h = 0; h < 2; ++h)
+                t[h] = _mm256_cmpeq_epi16(t[h], _mm256_mullo_epi16(v[h], _mm256_set1_epi16(183)));
+            *doubt = _mm256_andnot_si256(_mm256_cmpeq_epi8(far, c),
+                                         _mm256_packs_epi16(t[0], t[1]));
+        }
+        return _mm256_cmpgt_epi8(value, _mm256_set1_epi8(-1));
+    }
+    __m256i is[4], unsure[4];
+    for (int q = 0; q < 4; ++q) {
+        __m256i d16[2], m16[2];
+        widen(diagonal[q / 2], d16);
+        widen(mids[q / 2], m16);
+        const __m256i s = value_any(k, d16[q % 2], m16[q % 2], million[q]);
+        is[q] = _mm256_cmpgt_epi32(s, _mm256_set1_epi32(-51));
+        if (released)
+            unsure[q] = _mm256_cmpgt_epi32(_mm256_set1_epi32(1025), _mm256_abs_epi32(s));
+    }
+    if (released)
+        *doubt = _mm256_packs_epi16(_mm256_packs_epi32(unsure[0], unsure[1]),
+                                    _mm256_packs_epi32(unsure[2], unsure[3]));
+    return _mm256_packs_epi16(_mm256_packs_epi32(is[0], is[1]), _mm256_packs_epi32(is[2], is[3]));
+}
+
+AVX2_INLINE void walk(rule what, int released, plan_avx2 *plan, const corner k[4],
+                      const uint8_t *p, ptrdiff_t stride, size_t height, uint8_t *out,
+                      ptrdiff_t out_stride) {
+    const int doubts = released || what == R10;
+    const ptrdiff_t east = plan->nb->radius, south = plan->nb->radius * stride;
+    for (size_t y = 0; y < height; ++y, p += stride, out += out_stride) {
+        const __m256i c = load(p);
+        __m256i c16[2], million[4], is[4], doubt[4];
+        widen(c, c16);
+        if (what == ANY)
+            for (int q = 0; q < 4; ++q) {
+                const __m256i half = c16[q / 2], zero = _mm256_setzero_si256();
+                million[q] = _mm256_mullo_epi32(q % 2 ? _mm256_unpackhi_epi16(half, zero)
+                                                      : _mm256_unpacklo_epi16(half, zero),
+                                                _mm256_set1_epi32(1000000));
+            }
+        is[NE] = corner_mask(what, released, &k[NE], p, c16, million, &doubt[NE]);
+        is[NW] = corner_mask(what, released, &k[NW], p, c16, million, &doubt[NW]);
+        is[SW] = corner_mask(what, released, &k[SW], p, c16, million, &doubt[SW]);
+        is[SE] = corner_mask(what, released, &k[SE], p, c16, million, &doubt[SE]);
+        if (doubts) {
+            const __m256i any = _mm256_or_si256(_mm256_or_si256(doubt[NE], doubt[NW]),
+                                                _mm256_or_si256(doubt[SW], doubt[SE]));
+            if (!_mm256_testz_si256(any, any))
+                for (int i = 0; i < 4; ++i)
+                    is[i] = settled(plan, i, &k[i], p, stride, is[i], doubt[i]);
+        }
+        __m256i codes = _mm256_sub_epi8(_mm256_setzero_si256(), is[SE]);
+        codes = then(codes, at_least(load(p + south), c));
+        codes = then(codes, is[SW]);
+        codes = then(codes, at_least(load(p - east), c));
+        codes = then(codes, is[NW]);
+        codes = then(codes, at_least(load(p - south), c));
+        codes = then(codes, is[NE]);
+        codes = then(codes, at_least(load(p + east), c));
+        store(out, codes);
+    }
+}
+
+#define TILE(name, what, released)                                                                 \
+    AVX2 void name(plan_avx2 *plan, const uint8_t *p, ptrdiff_t stride, size_t width,              \
+                   size_t height, uint8_t *codes, ptrdiff_t codes_stride) {                        \
+        const lbpmap_sample *s = plan->nb->sample;                                                 \
+        const corner k[4] = {corner_of(&s[1], stride), corner_of(&s[3], stride),                   \
+                             corner_of(&s[5], stride), corner_of(&s[7], stride)};                  \
+        for (size_t x = 0; x < width; x += LANES) {                                                \
+            const size_t at = block_at(x, width);                                                  \
+            walk(what, released, plan, k, p + at, stride, height, codes + at, codes_stride);       \
+        }                                                                                          \
+    }
+
+TILE(lbpmap_circle5_exact_avx2, R5, 0)
+TILE(lbpmap_circle5_released_avx2, R5, 1)
+TILE(lbpmap_circle10_exact_avx2, R10, 0)
+TILE(lbpmap_circle10_released_avx2, R10, 1)
+TILE(lbpmap_circle_exact_avx2, ANY, 0)
+TILE(lbpmap_circle_released_avx2, ANY, 1)
+#endif
