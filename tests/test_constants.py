@@ -35,23 +35,23 @@ REAL = {
 ROLES = {1: (2, 0, 3, 1), 3: (3, 1, 2, 0), 5: (1, 0, 3, 2), 7: (0, 1, 2, 3)}
 
 
-def _fractions(radius: int, sample: int) -> tuple[float, float]:
+def _fractions(radius: int, sample: int, points: int = 8) -> tuple[float, float]:
     """Return tx and ty of one sample as lbp.m computes them, origin included."""
-    angle = sample * (2 * math.pi / 8)
+    angle = sample * (2 * math.pi / points)
     y = -radius * math.sin(angle) + (1 + radius)
     x = radius * math.cos(angle) + (1 + radius)
     return x - math.floor(x), y - math.floor(y)
 
 
-def _weights(radius: int, sample: int) -> tuple[float, float, float, float]:
+def _weights(radius: int, sample: int, points: int = 8) -> tuple[float, float, float, float]:
     """Return w1..w4 of lbp.m 0.3.2, in double."""
-    tx, ty = _fractions(radius, sample)
+    tx, ty = _fractions(radius, sample, points)
     return (1 - tx) * (1 - ty), tx * (1 - ty), (1 - tx) * ty, tx * ty
 
 
-def _rounded(radius: int, sample: int) -> tuple[int, int, int, int]:
+def _rounded(radius: int, sample: int, points: int = 8) -> tuple[int, int, int, int]:
     """Return w1..w4 of lbp.m 0.3.3 in millionths: three rounded, the fourth what is missing."""
-    w1, w2, w3 = (math.floor(w * MILLION + 0.5) for w in _weights(radius, sample)[:3])
+    w1, w2, w3 = (math.floor(w * MILLION + 0.5) for w in _weights(radius, sample, points)[:3])
     return w1, w2, w3, MILLION - w1 - w2 - w3
 
 
@@ -309,6 +309,62 @@ def test_flat_pictures_in_released_arithmetic(
         zero.append(((w1 * level + w2 * level) + w3 * level) + w4 * level < level)
     assert tuple(int(bits.sum()) for bits in zero) == diagonals
     assert int(np.any(zero, axis=0).sum()) == levels
+
+
+def test_radius_1_by_fours_of_pixels() -> None:
+    # With Q = s - d, the bit d + 0.41421 s >= 0 is d + 0.292893 Q >= 0.
+    d, s = np.meshgrid(np.arange(-255, 256), np.arange(-510, 511))
+    lowest = np.maximum(np.maximum(0, -d), -(s // 2))
+    highest = np.minimum(np.minimum(255, 255 - d), (510 - s) // 2)
+    feasible = lowest <= highest
+    d, s = d[feasible], s[feasible]
+    assert len(d) == 391_171
+    exact = _value(1, 0, s, d) >= -50
+    assert np.array_equal(d + _mulhi(s - d, 19195) >= 0, exact)
+    assert np.abs(s - d).max() == 510
+    # vpshldw keeps the two upper bits of a value, or the ten: both signs, as it is so small.
+    assert np.abs(d).max() + np.abs(_mulhi(s - d, 19195)).max() < 2**14
+
+
+def test_radius_5_in_16_bits_is_the_sign_of_the_real_value_with_another_factor() -> None:
+    a, d, _, _ = _plane(5)
+    rest = 6 * a + 8 * d + (_mulhi(32 * (a + d), 18632) >> 7)
+    assert _differing(5, -(rest // 7), _real(5, a, d)) == set()
+
+
+def test_where_radius_10_needs_more_than_16_bits() -> None:
+    a, s, d = _listed(SIXTEEN - {(17, -204, -238)})
+    assert set(zip((s + 12 * a).tolist(), (14 * a + d).tolist())) == {(14, -183)}
+    # near = C + 17 and far = C - 238 are bytes for one C only.
+    assert [c for c in range(256) if c + 17 <= 255 and c - 238 >= 0] == [238]
+
+
+def test_southern_ties_of_radius_1_are_zero_on_one_side_only() -> None:
+    level = np.arange(256, dtype=np.float64)
+    for sample, sign in ((5, -1), (7, 1)):
+        weights = _weights(1, sample)
+        zeros = {}
+        for delta in range(-127, 128):
+            # Left of the centre is w1 of SW; right of it is w2 of SE; below is the other mid.
+            beside, below = (0, 3) if sample == 5 else (1, 2)
+            pixels = {beside: level + delta, below: level - delta}
+            p = [pixels.get(k, level) for k in range(4)]
+            v = ((weights[0] * p[0] + weights[1] * p[1]) + weights[2] * p[2]) + weights[3] * p[3]
+            possible = (np.abs(delta) <= level) & (np.abs(delta) <= 255 - level)
+            zeros[delta] = int(((v < level) & possible).sum())
+        assert all(count == 0 for delta, count in zeros.items() if delta * sign <= 0)
+        assert any(zeros.values())
+
+
+def test_rounded_weights_move_a_sum_by_less_than_800_millionths() -> None:
+    for points in range(1, 17):
+        for radius in (*range(1, 40), 100, 1000, 2378, 8119, 16384):
+            for sample in range(points):
+                real = np.multiply(_weights(radius, sample, points), MILLION)
+                whole = np.array(_rounded(radius, sample, points))
+                assert 255 * np.abs(real - whole).sum() < 800
+                # Three digits of base 128 hold them, the upper one signed.
+                assert -128 < whole.min() <= whole.max() <= MILLION < 2**21
 
 
 GREY = (0.298936021293775, 0.587043074451121, 0.114020904255103)

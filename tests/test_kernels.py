@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,88 @@ def test_every_tie_of_radius_1(isa):
         np.testing.assert_array_equal(got, expected(picture, 1, arithmetic))
     tied = lbpmap.lbp_codes(picture, arithmetic="released")[::3, ::3].ravel() & 0b10101010
     assert 0 < np.count_nonzero(tied != 0b10101010) < len(c)
+
+
+def close_triples(radius):
+    """Triples (near - C, mid1 + mid2 - 2 C, far - C) whose sample is within 1e-4 of the centre: all
+    ties, and all in which "exact" is not the sign of the real value."""
+    near, mid, far = {5: (215729, 248737, 286797), 10: (862915, 66017, 5051)}[radius]
+    a, d = np.meshgrid(np.arange(-255, 256), np.arange(-255, 256))
+    s = np.round(-(near * a + far * d) / mid).astype(int)
+    keep = np.abs(near * a + mid * s + far * d) <= 100
+    return list(zip(a[keep].tolist(), s[keep].tolist(), d[keep].tolist()))
+
+
+def corner_square(radius, centre, near, far, beside, above):
+    """A square of 2 R + 1 pixels whose four corners hold the same pixels about the centre."""
+    square = np.full((2 * radius + 1, 2 * radius + 1), centre, np.uint8)
+    for rows, cols, is_pixel, _ in _reference.circle(8, radius):
+        for y, x in () if is_pixel else itertools.product(rows, cols):
+            ends = near if abs(y) == min(map(abs, rows)) else far
+            value = beside if abs(x) > abs(y) else above if abs(x) < abs(y) else ends
+            square[radius + y, radius + x] = value
+    return square
+
+
+def corner_picture(radius, triples):
+    """Squares of every triple at every centre it can have; the mid pixels parted in many ways."""
+    squares = []
+    for (a, s, d), centre in itertools.product(triples, range(256)):
+        total = s + 2 * centre
+        least, most = max(0, total - 255), min(255, total)
+        if least <= most and min(a, d) >= -centre and max(a, d) <= 255 - centre:
+            mid = least + 7 * centre % (most - least + 1)
+            ends = (centre + a, centre + d)
+            squares.append(corner_square(radius, centre, *ends, mid, total - mid))
+    return np.concatenate(squares, axis=1)
+
+
+@pytest.mark.parametrize("radius", [5, 10])
+def test_every_triple_the_rules_hang_on(radius):
+    triples = close_triples(radius)
+    step = {5: (7, 2, -7), 10: (1, -12, -14)}[radius]
+    families = {5: 37, 10: 35}[radius]
+    half = families // 2
+    assert {tuple(k * v for v in step) for k in range(-half, half + 1)} <= set(triples)
+    picture = corner_picture(radius, triples)
+    want = {arithmetic: expected(picture, radius, arithmetic) for arithmetic in ARITHMETICS}
+    assert np.any(want["exact"] != want["released"])
+    for name in ISAS:
+        with lbpmap.use_isa(name):
+            for arithmetic in ARITHMETICS:
+                got = lbpmap.lbp_codes(picture, radius, arithmetic=arithmetic)
+                np.testing.assert_array_equal(got, want[arithmetic], err_msg=name)
+
+
+@pytest.mark.parametrize("radius", [1, 3, 5, 10])
+def test_every_width_past_the_edges_of_lanes(radius):
+    rng = np.random.default_rng(radius)
+    gray = rng.integers(100, 106, (2 * radius + 2, 2 * radius + 200), np.uint8)
+    for arithmetic in ARITHMETICS:
+        want = expected(gray, radius, arithmetic)
+        for name in ISAS:
+            with lbpmap.use_isa(name):
+                for width in range(1, 201):
+                    got = lbpmap.lbp_codes(
+                        gray[:, : 2 * radius + width], radius, arithmetic=arithmetic
+                    )
+                    np.testing.assert_array_equal(got, want[:, :width], err_msg=name)
+
+
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
+def test_ramps_of_every_slope(isa, arithmetic):
+    """Ties in whole rows, flat, gentle and steep, and a picture that is flat at every level."""
+    y, x = np.mgrid[:34, :90]
+    for radius in (*RADII, 4):
+        for step in (*range(1, 12), 40, 127, 128):
+            for across in (step, -step):
+                gray = (step * y + across * x).astype(np.uint8)
+                got = lbpmap.lbp_codes(gray, radius, arithmetic=arithmetic)
+                np.testing.assert_array_equal(got, expected(gray, radius, arithmetic))
+        flat = np.repeat(np.arange(256, dtype=np.uint8), 2 * radius + 1)[:, None]
+        gray = np.broadcast_to(flat, (len(flat), 2 * radius + 70)).copy()
+        got = lbpmap.lbp_codes(gray, radius, arithmetic=arithmetic)
+        np.testing.assert_array_equal(got, expected(gray, radius, arithmetic))
 
 
 @pytest.mark.parametrize("width", WIDTHS)
