@@ -1,49 +1,74 @@
-"""What every benchmark prints: the machine, and speeds beside a copy of the same bytes."""
+"""What every benchmark prints: the machine, and speeds beside a copy of the same bytes and peers.
+
+    python -m pytest benchmarks -s                      small: as CI runs it
+    LBPMAP_BENCH=full python -m pytest benchmarks -s    4096 x 4096 too, and longer turns
+
+pytest-benchmark's own table has absolute times, which other users of the machine move by a third;
+the ratios printed are of medians taken in turns (`lbpmap.speed.timing`). Nothing is asserted of
+either, only that outputs are exact. A row "call" is the public function as Python calls it, a row
+"kernel" the compiled function below it, without checks and look-ups of names.
+"""
 
 from __future__ import annotations
 
-import platform
+import os
 
-import numpy as np
 import pytest
 
-import lbpmap
+from lbpmap.speed import cases, peers, results, tables
+from lbpmap.speed.measure import measure
+from lbpmap.speed.timing import ceiling, copies, in_turns
+
+FULL = os.environ.get("LBPMAP_BENCH") == "full"
+SECONDS = 2.0 if FULL else 0.1
+SIZES = [(143, 181), (256, 256), (1080, 1920)] + FULL * [(4096, 4096)]
 
 
-def pytest_report_header() -> str:
-    info = lbpmap.build_info()
-    return (
-        f"lbpmap {info['version']} ({info['chosen']}, {info['compiler']}), "
-        f"Python {platform.python_version()}, NumPy {np.__version__}, {_processor()}"
-    )
+def pytest_report_header() -> list[str]:
+    absent = [f"not installed: {', '.join(peers.missing())}"] if peers.missing() else []
+    return [*tables.describe(results.this_machine()).splitlines(), *absent]
 
 
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
-            names = [
-                line.split(":", 1)[1].strip() for line in file if line.startswith("model name")
-            ]
-    except OSError:
-        names = []
-    return f"{len(names)} x {names[0]}" if names else platform.machine()
+@pytest.fixture(params=SIZES, ids=[f"{height}x{width}" for height, width in SIZES])
+def size(request):
+    return request.param
+
+
+@pytest.fixture
+def rows(benchmark):
+    """Measure a case on a picture, print its rows, and hold its outputs to be exact."""
+
+    def run(case, picture):
+        measured = measure(case, picture, SECONDS)
+        print("\n" + "\n".join(map(tables.line, measured)))
+        benchmark.extra_info.update(
+            ns_per_pixel=round(measured[0].ns_per_pixel, 3),
+            times_a_copy=round(measured[0].times_a_copy, 1),
+            **{f"times {name}": round(ns / measured[0].ns_per_pixel, 1)
+               for name, ns in measured[0].peers.items()},
+        )  # fmt: skip
+        benchmark(case.prepare(picture).call)
+        assert all(row.exact for row in measured)
+
+    return run
+
+
+@pytest.fixture
+def photo(size):
+    return cases.photo(*size)
 
 
 @pytest.fixture
 def beside_a_copy(benchmark):
-    """Time `call`, and say how it compares with copying the bytes it reads and writes."""
+    """Time `call` in turns with a copy of the bytes that it reads and writes."""
 
     def run(call, read_bytes, pixels):
         result = benchmark(call)
         total = read_bytes + result.nbytes
-        source = np.zeros(total // 2, np.uint8)
-        target = np.empty_like(source)
-        copies = [_seconds(lambda: np.copyto(target, source)) for _ in range(25)]
-        copy, own = float(np.median(copies)), benchmark.stats.stats.median
+        medians = in_turns({"call": call, **copies(total)}, SECONDS)
+        own, copy = medians["call"], ceiling(medians)
         benchmark.extra_info.update(
-            ns_per_pixel=round(own / pixels * 1e9, 3),
-            gb_per_s=round(total / own / 1e9, 2),
-            times_a_copy=round(own / copy, 1),
+            ns_per_pixel=round(own / pixels * 1e9, 3), times_a_copy=round(own / copy, 1)
         )
         print(
             f"\n{benchmark.name}: {own / pixels * 1e9:.3f} ns/pixel, {total / own / 1e9:.2f} GB/s, "
@@ -52,11 +77,3 @@ def beside_a_copy(benchmark):
         return result
 
     return run
-
-
-def _seconds(call) -> float:
-    import time
-
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start

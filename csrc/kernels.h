@@ -52,4 +52,29 @@ void lbpmap_histogram16_serial(const lbpmap_cells *cells, const uint16_t *codes,
                                ptrdiff_t codes_stride, size_t width, size_t height,
                                uint32_t *counts);
 
+/* A source row -> 3 planes of columns->count floats, each pixel less `least`. */
+typedef void lbpmap_resize_line(const lbpmap_taps *columns, const uint8_t *row, uint8_t least,
+                                float *line);
+/* upper * low + lower * high + least - mean, n times. */
+typedef void lbpmap_resize_mix(const float *upper, const float *lower, float low, float high,
+                               float least, const float *mean, size_t n, float *out);
+/* n <= RESIZE_CHUNK columns of a line, from column x on. */
+enum { RESIZE_CHUNK = 256 };
+void lbpmap_resize_part_serial(const lbpmap_taps *columns, size_t x, size_t n, const uint8_t *row,
+                               uint8_t least, float *line);
+/* The kernel `blob`, given its two loops. */
+void lbpmap_resize_rows(const lbpmap_crops *how, lbpmap_resize_line *resize_line,
+                        lbpmap_resize_mix *mix_lines, const uint8_t *rgb, ptrdiff_t rgb_stride, float *scratch, float *out,
+                        ptrdiff_t crop_stride);
+void lbpmap_blob_serial(const lbpmap_crops *how, const uint8_t *rgb, ptrdiff_t rgb_stride,
+                        float *scratch, float *out, ptrdiff_t crop_stride);
+#ifdef LBPMAP_AVX2
+void lbpmap_blob_avx2(const lbpmap_crops *how, const uint8_t *rgb, ptrdiff_t rgb_stride,
+                      float *scratch, float *out, ptrdiff_t crop_stride);
+#endif
+#ifdef LBPMAP_AVX512
+void lbpmap_blob_avx512(const lbpmap_crops *how, const uint8_t *rgb, ptrdiff_t rgb_stride,
+                        float *scratch, float *out, ptrdiff_t crop_stride);
+#endif
+
 #endif

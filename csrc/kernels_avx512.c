@@ -375,5 +375,6 @@ const lbpmap_kernels lbpmap_kernels_avx512 = {
     .planes = planes,
     .histogram = lbpmap_histogram_serial,
     .histogram16 = lbpmap_histogram16_serial,
+    .blob = lbpmap_blob_avx512,
 };
 #endif

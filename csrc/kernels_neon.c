@@ -252,5 +252,6 @@ const lbpmap_kernels lbpmap_kernels_neon = {
     .planes = planes,
     .histogram = lbpmap_histogram_serial,
     .histogram16 = lbpmap_histogram16_serial,
+    .blob = lbpmap_blob_serial,
 };
 #endif

@@ -239,4 +239,5 @@ const lbpmap_kernels lbpmap_kernels_serial = {
     .planes = lbpmap_planes_serial,
     .histogram = lbpmap_histogram_serial,
     .histogram16 = lbpmap_histogram16_serial,
+    .blob = lbpmap_blob_serial,
 };

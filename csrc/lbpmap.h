@@ -85,6 +85,42 @@ typedef struct {
                             codes one more than the largest code */
 } lbpmap_cells;
 
+/* Where the pixels of a stretched side lie in the picture: each between two neighbours, or beyond the
+ * edge. The three arrays have `count` entries; pixel i wanted is
+ *     low[i] * p(first[i]) + high[i] * p(first[i] + 1),
+ * where a neighbour outside the picture has no weight. 0 <= first[i], and first[i] + 1 < source but
+ * for a source of one pixel, where first[i] and high[i] are 0. */
+typedef struct {
+    size_t source; /* pixels of the picture along this side */
+    size_t count;
+    int32_t *first;
+    float *low, *high;
+} lbpmap_taps;
+
+/* Fills `taps`, whose arrays the caller has set, for those of the `size` pixels of a stretched side
+ * that `position` names: 2015's bilinear rule, half-pixel centres, no anti-aliasing. `source` and
+ * `size` are below 2^31. */
+void lbpmap_taps_init(lbpmap_taps *taps, size_t source, size_t size, const int32_t *position,
+                      size_t count);
+
+/* A crop: side x side pixels, whose rows and columns follow each other in the tables of taps. */
+typedef struct {
+    size_t row, column; /* of its top left pixel: indices into the tables */
+    const float *mean;  /* what to subtract from its top left pixel, blue */
+} lbpmap_crop;
+
+/* What is cut from a stretched picture. A mirrored crop lies in columns that run backwards. A row of
+ * a mean follows the row before it by mean_row_stride (0 where all are the same), a plane the plane
+ * before it by mean_plane_stride; both in bytes, multiples of 4. Rows are resized as they come: rows.first
+ * should not fall. */
+typedef struct {
+    lbpmap_taps rows, columns;
+    size_t side;
+    size_t count;
+    const lbpmap_crop *crop;
+    ptrdiff_t mean_plane_stride, mean_row_stride;
+} lbpmap_crops;
+
 /* One implementation of every kernel: a row of the dispatch table. All rows give the same bytes,
  * and no pointer is NULL.
  *
@@ -100,7 +136,12 @@ typedef struct {
  * histogram    codes -> how many fall in each bin of each cell. `counts` has rows x columns x bins
  *              entries, cell after cell, row by row; they are set, not added to. A cell of 2^32
  *              pixels or more counts modulo 2^32.
- * histogram16  the same for 16-bit codes. */
+ * histogram16  the same for 16-bit codes.
+ * blob         RGB pixels, rows.source x columns.source of them -> crops of the stretched picture, as
+ *              Caffe wants them: planes of float32, side x side, blue first, minus the mean. What lies
+ *              outside the picture is its least value. `scratch` has 6 * columns.count floats. A crop
+ *              begins crop_stride bytes behind the crop before it, a multiple of 4; its 3 planes are
+ *              without gaps. All rows give the same floats. */
 typedef struct {
     const char *name;
     int (*supported)(void); /* 1 when this machine can run the row */
@@ -124,6 +165,8 @@ typedef struct {
                       size_t width, size_t height, uint32_t *counts);
     void (*histogram16)(const lbpmap_cells *cells, const uint16_t *codes, ptrdiff_t codes_stride,
                         size_t width, size_t height, uint32_t *counts);
+    void (*blob)(const lbpmap_crops *how, const uint8_t *rgb, ptrdiff_t rgb_stride,
+                 float *scratch, float *out, ptrdiff_t crop_stride);
 } lbpmap_kernels;
 
 /* The rows that were compiled in, slowest first; NULL past the end. A constant table: which row to

@@ -6,19 +6,25 @@ The steps and their order are those of `caffe.io.load_image`, `resize_image`, `o
 
 from __future__ import annotations
 
+import math
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from lbpmap import _checks
-from lbpmap._arrays import F32, U8
+from lbpmap import _checks, _isa, _kernels, _mapping
+from lbpmap._arrays import F32, I32, U8, Array
+from lbpmap.representations import REPRESENTATIONS, AnyRepresentation, Representation
 from lbpmap.resize import resize_image
 
-# A picture of this side takes 400 MB while it is stretched.
+# Ten crops of this side take 2 GB.
 MAX_SIZE = 4096
 
-_UNIT = (np.arange(256) / 255).astype(np.float32)
+# Bytes of a row are counted in 32 bits by the C core.
+MAX_SIDE = 1 << 29
 
 
 @dataclass(frozen=True)
@@ -28,13 +34,14 @@ class InputSpec:
     size: int  # side of the stretched picture
     crop: int  # side of a crop
     crops: int  # 1 or 10
-    before: F32  # subtracted from the stretched picture: (3, size, size), or (1, 1, 1)
-    after: F32  # subtracted from every crop: (3, crop, crop), (3, 1, 1), or (1, 1, 1)
+    means: F32  # (1, 3, crop, crop), of every crop; or (2, 3, size, size), the second mirrored
+    cuts: I32  # (crops, 5): row and column among those wanted; where in `means`, its row and column
 
     @staticmethod
-    def checked(mean: Any, size: int, crop: int, crops: int, mean_mode: str) -> InputSpec:
-        """Check the arguments of `caffe_blob` and prepare its mean."""
-        name = "caffe_blob"
+    def checked(
+        mean: Any, size: int, crop: int, crops: int, mean_mode: str, name: str = "caffe_blob"
+    ) -> InputSpec:
+        """Check the arguments of `caffe_blob`, or of the function named, and prepare its mean."""
         size = _checks.positive(size, "size", name)
         crop = _checks.positive(crop, "crop", name)
         _checks.one_of(crops, (1, 10), "crops", name)
@@ -43,20 +50,34 @@ class InputSpec:
             raise ValueError(f"{name}: size must be at most {MAX_SIZE} pixels, got {size}")
         if crop > size:
             raise ValueError(f"{name}: crop={crop} is larger than size={size}")
-        zero = np.zeros((1, 1, 1), np.float32)
-        array = _mean_array(mean)
+        array = _mean_array(mean, name)
         if array.ndim < 3:
-            return InputSpec(size, crop, crops, zero, array.reshape(-1, 1, 1))
+            # A row of each value serves all rows.
+            row = np.repeat(np.broadcast_to(array, 3)[:, None, None], crop, axis=2)
+            array = np.broadcast_to(row, (3, crop, crop))
+        elif array.shape[1:] != (crop, crop) and mean_mode == "resize":
+            array = resize_mean(array, crop)
         if array.shape[1:] == (crop, crop):
-            return InputSpec(size, crop, crops, zero, array)
-        if mean_mode == "resize":
-            return InputSpec(size, crop, crops, zero, resize_mean(array, crop))
+            if array.strides[2] != array.itemsize or not array.flags.aligned:
+                array = np.array(array, order="C")
+            return InputSpec(size, crop, crops, array[None], _cuts(size, crop, crops, False))
         if array.shape[1:] != (size, size):
             raise ValueError(
                 f'{name}: mean_mode "crop" needs a mean of 3 x {size} x {size}, got '
                 f'{array.shape}; mean_mode="resize" takes any'
             )
-        return InputSpec(size, crop, crops, array, zero)
+        both = np.stack([array, array[:, :, ::-1]][: 1 if crops == 1 else 2])
+        return InputSpec(size, crop, crops, both, _cuts(size, crop, crops, True))
+
+
+def refuse_released_256(representation: AnyRepresentation, crop: int, function: str) -> None:
+    """Refuse the size that the released nets run on and answer wrongly."""
+    if isinstance(representation, str) and representation in REPRESENTATIONS and crop == 256:
+        raise ValueError(
+            f"{function}: the released nets take 224 x 224; they accept a 256 x 256 blob too, and "
+            f"answer wrongly: use crop=224, or for a net of your own pass "
+            f"REPRESENTATIONS[{representation!r}]"
+        )
 
 
 def resize_mean(mean: F32, crop: int) -> F32:
@@ -64,27 +85,27 @@ def resize_mean(mean: F32, crop: int) -> F32:
     return resize_image(mean.transpose(1, 2, 0), (crop, crop)).transpose(2, 0, 1)
 
 
-def _mean_array(mean: Any) -> F32:
+def _mean_array(mean: Any, name: str) -> F32:
     if mean is None:
         raise ValueError(
-            "caffe_blob: mean is missing; without it the released nets give every face the same "
+            f"{name}: mean is missing; without it the released nets give every face the same "
             "class: give what mean.binaryproto holds, three values (BGR), or an explicit 0"
         )
     try:
         array = np.asarray(mean, np.float32)
     except (TypeError, ValueError):
         raise TypeError(
-            f"caffe_blob: mean must be numbers, got {type(mean).__name__}; lbpmap.caffe.io reads "
+            f"{name}: mean must be numbers, got {type(mean).__name__}; lbpmap.caffe.io reads "
             f"a mean.binaryproto"
         ) from None
     explicit_zero = array.ndim == 0 and array == 0
     if not explicit_zero and (array.ndim not in (1, 3) or len(array) != 3):
         raise ValueError(
-            f"caffe_blob: mean must have shape (3, H, W) or (3,), in BGR, or be 0; got "
+            f"{name}: mean must have shape (3, H, W) or (3,), in BGR, or be 0; got "
             f"{'the number ' + str(mean) if array.ndim == 0 else f'shape {array.shape}'}"
         )
     if not array.size or not np.isfinite(array).all():
-        raise ValueError("caffe_blob: mean must be finite numbers; it is empty or holds NaN or inf")
+        raise ValueError(f"{name}: mean must be finite numbers; it is empty or holds NaN or inf")
     return array
 
 
@@ -104,7 +125,59 @@ def three_values(mean: Any, function: str) -> F32:
     return values
 
 
-def windows(size: int, crop: int, crops: int) -> list[tuple[int, int]]:
+def filler(
+    chosen: Representation, spec: InputSpec, function: str
+) -> Callable[[U8, F32, str], None]:
+    """Give the function that writes the crops of one picture to a blob (crops, 3, crop, crop).
+
+    Any number of threads may run it. Its last argument says how to call the picture in errors.
+    """
+    interior = _checks.interior(chosen.radius if chosen.table is not None else 0, function, 3)
+    to_mapped = _mapping.mapper(chosen, "released") if chosen.table is not None else _as_rgb
+    isa, scratch = _isa.chosen(), _Scratch()
+    rule = (spec.size, spec.crop, spec.crops)
+
+    def fill(picture: U8, blob: F32, which: str) -> None:
+        height, width, _ = shape = interior(picture.shape[:2], which)
+        if max(shape) >= MAX_SIDE:
+            raise ValueError(
+                f"{function}: {which} is {height} x {width}, expected sides below {MAX_SIDE}"
+            )
+        mapped = picture
+        if chosen.table is not None or picture.ndim == 2:
+            gray = picture
+            if picture.ndim == 3:
+                gray = scratch.take("gray", picture.shape[:2], np.uint8)
+                _mapping.gray_into(picture, gray)
+            mapped = scratch.take("mapped", shape, np.uint8)
+            to_mapped(gray, mapped)
+        rows, columns = _taps(height, *rule, False), _taps(width, *rule, True)
+        lines = scratch.take("lines", (12 * spec.size,), np.float32)
+        _kernels.blob(isa, rows, columns, spec.cuts, spec.means, mapped, lines, blob)
+
+    return fill
+
+
+class _Scratch(threading.local):
+    """Memory for one picture after the other; each thread has its own."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, Array] = {}
+
+    def take(self, name: str, shape: tuple[int, ...], dtype: type) -> Array:
+        """Give the memory of that name, larger where it was too small."""
+        entries = math.prod(shape)
+        held = self._held.get(name)
+        if held is None or held.size < entries:
+            held = self._held[name] = np.empty(entries, dtype)
+        return held[:entries].reshape(shape)
+
+
+def _as_rgb(gray: U8, out: U8) -> None:
+    np.copyto(out, gray[:, :, None])
+
+
+def _windows(size: int, crop: int, crops: int) -> list[tuple[int, int]]:
     """Top left corners of the crops: the centre, or four corners and the centre."""
     middle, last = (size - crop) // 2, size - crop
     if crops == 1:
@@ -112,13 +185,31 @@ def windows(size: int, crop: int, crops: int) -> list[tuple[int, int]]:
     return [(0, 0), (0, last), (last, 0), (last, last), (middle, middle)]
 
 
-def fill(mapped: U8, spec: InputSpec, blob: F32) -> None:
-    """Write the crops of one picture (H, W, 3) to `blob` (crops, 3, crop, crop)."""
-    stretched = resize_image(_UNIT[mapped], (spec.size, spec.size))
-    planes = stretched.transpose(2, 0, 1)[::-1] * np.float32(255) - spec.before
-    for k, (y, x) in enumerate(windows(spec.size, spec.crop, spec.crops)):
-        view = planes[:, y : y + spec.crop, x : x + spec.crop]
-        blob[k] = view
-        if spec.crops == 10:
-            blob[k + 5] = view[:, :, ::-1]
-    blob -= spec.after
+@lru_cache(maxsize=16)
+def _wanted(size: int, crop: int, crops: int) -> I32:
+    """Give the rows, and as well the columns, of the stretched picture that any crop needs."""
+    starts = {y for y, _ in _windows(size, crop, crops)}
+    return np.unique([np.arange(start, start + crop) for start in starts]).astype(np.int32)
+
+
+@lru_cache(maxsize=128)
+def _taps(source: int, size: int, crop: int, crops: int, columns: bool) -> _kernels.Taps:
+    """Place what is wanted of a side in the picture; of ten crops the mirrored columns as well."""
+    wanted = _wanted(size, crop, crops)
+    mirrored = wanted[::-1] if columns and crops == 10 else wanted[:0]
+    return _kernels.Taps(source, size, np.concatenate([wanted, mirrored]))
+
+
+@lru_cache(maxsize=16)
+def _cuts(size: int, crop: int, crops: int, mean_follows: bool) -> I32:
+    """Say where each crop and its mean begin; `mean_follows`: the mean is cut with the picture."""
+    wanted = _wanted(size, crop, crops)
+    straight, mirrored = [], []
+    for y, x in _windows(size, crop, crops):
+        row, column = np.searchsorted(wanted, (y, x))
+        straight.append((row, column, 0, y, x))
+        mirrored.append((row, 2 * len(wanted) - column - crop, 1, y, size - x - crop))
+    cuts = np.array(straight + mirrored[: crops - len(straight)], np.int32)
+    if not mean_follows:
+        cuts[:, 2:] = 0
+    return cuts

@@ -6,6 +6,7 @@ import numpy.typing as npt
 _U8 = npt.NDArray[np.uint8]
 _U16 = npt.NDArray[np.uint16]
 _U32 = npt.NDArray[np.uint32]
+_I32 = npt.NDArray[np.int32]
 _F32 = npt.NDArray[np.float32]
 Sample = tuple[
     tuple[int, int],
@@ -33,3 +34,17 @@ def mapped(isa: int, nb: Neighborhood, gray: _U8, table: _U8, out: _U8) -> None:
 def planes(isa: int, nb: Neighborhood, gray: _U8, table: _U8, mean: _F32, out: _F32) -> None: ...
 def histogram(isa: int, codes: _U8, bin: _U16, counts: _U32) -> None: ...
 def histogram16(isa: int, codes: _U16, bin: _U16, counts: _U32) -> None: ...
+
+class Taps:
+    def __init__(self, source: int, size: int, position: _I32) -> None: ...
+
+def blob(
+    isa: int,
+    rows: Taps,
+    columns: Taps,
+    cuts: _I32,
+    means: _F32,
+    rgb: _U8,
+    scratch: _F32,
+    out: _F32,
+) -> None: ...

@@ -5,6 +5,7 @@
 Shapes, dtypes, unit strides within a row and overlap are the callers' to check (`_checks.py`).
 """
 
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
 
@@ -40,6 +41,30 @@ cdef extern from "lbpmap.h" nogil:
         size_t bins
         const uint16_t *bin
 
+    ctypedef struct lbpmap_taps:
+        size_t source
+        size_t count
+        int32_t *first
+        float *low
+        float *high
+
+    void lbpmap_taps_init(
+        lbpmap_taps *taps, size_t source, size_t size, const int32_t *position, size_t count)
+
+    ctypedef struct lbpmap_crop:
+        size_t row
+        size_t column
+        const float *mean
+
+    ctypedef struct lbpmap_crops:
+        lbpmap_taps rows
+        lbpmap_taps columns
+        size_t side
+        size_t count
+        const lbpmap_crop *crop
+        ptrdiff_t mean_plane_stride
+        ptrdiff_t mean_row_stride
+
     ctypedef struct lbpmap_kernels:
         const char *name
         int (*supported)() nogil
@@ -67,6 +92,8 @@ cdef extern from "lbpmap.h" nogil:
             const lbpmap_cells *, const uint8_t *, ptrdiff_t, size_t, size_t, uint32_t *) nogil
         void (*histogram16)(
             const lbpmap_cells *, const uint16_t *, ptrdiff_t, size_t, size_t, uint32_t *) nogil
+        void (*blob)(
+            const lbpmap_crops *, const uint8_t *, ptrdiff_t, float *, float *, ptrdiff_t) nogil
 
     const lbpmap_kernels *lbpmap_kernels_at(size_t index)
     const char *lbpmap_compiler()
@@ -199,3 +226,43 @@ def histogram16(
     with nogil:
         lbpmap_kernels_at(isa).histogram16(
             &c, &codes[0, 0], codes.strides[0], codes.shape[1], codes.shape[0], &counts[0, 0, 0])
+
+
+cdef class Taps:
+    cdef lbpmap_taps c
+
+    def __cinit__(self, size_t source, size_t size, const int32_t[::1] position):
+        cdef size_t count = position.shape[0]
+        self.c.first = <int32_t *> PyMem_Malloc(count * 3 * sizeof(float))
+        if self.c.first == NULL:
+            raise MemoryError()
+        self.c.low = <float *> self.c.first + count
+        self.c.high = self.c.low + count
+        lbpmap_taps_init(&self.c, source, size, &position[0], count)
+
+    def __dealloc__(self):
+        PyMem_Free(self.c.first)
+
+
+def blob(
+    int isa,
+    Taps rows,
+    Taps columns,
+    const int32_t[:, ::1] cuts,
+    const float[:, :, :, :] means,
+    const uint8_t[:, :, :] rgb,
+    float[::1] scratch,
+    float[:, :, :, :] out,
+):
+    cdef lbpmap_crops how
+    cdef lbpmap_crop crop[10]
+    cdef Py_ssize_t k
+    with nogil:
+        for k in range(out.shape[0]):
+            crop[k].row, crop[k].column = cuts[k, 0], cuts[k, 1]
+            crop[k].mean = &means[cuts[k, 2], 0, cuts[k, 3], cuts[k, 4]]
+        how.rows, how.columns = rows.c, columns.c
+        how.side, how.count, how.crop = out.shape[3], out.shape[0], crop
+        how.mean_plane_stride, how.mean_row_stride = means.strides[1], means.strides[2]
+        lbpmap_kernels_at(isa).blob(
+            &how, &rgb[0, 0, 0], rgb.strides[0], &scratch[0], &out[0, 0, 0, 0], out.strides[0])

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lbpmap._arrays import U8, U16, Array
+from lbpmap._arrays import F32, U8, U16, Array
+from lbpmap.resize import resize_image
 
 
 class Sample(NamedTuple):
@@ -119,3 +120,21 @@ def histogram(codes: Array, bin_of_code: U16, bins: int, grid: tuple[int, int]) 
             for top, bottom in zip(tops, tops[1:])
         ]
     )
+
+
+def blob(mapped: U8, size: int, crop: int, crops: int, before: F32, after: F32) -> F32:
+    """Cut the crops of one mapped picture (H, W, 3) that a net takes: (crops, 3, crop, crop).
+
+    The steps are those of `caffe.io.load_image`, `resize_image`, `oversample` and
+    `Transformer.preprocess`. One mean is subtracted before the crops are cut, (3, size, size), the
+    other after, (3, crop, crop); either may be 0.
+    """
+    unit = (np.arange(256) / 255).astype(np.float32)
+    stretched = resize_image(unit[mapped], (size, size))
+    planes = stretched.transpose(2, 0, 1)[::-1] * np.float32(255) - before
+    middle, last = (size - crop) // 2, size - crop
+    corners = [(0, 0), (0, last), (last, 0), (last, last)] if crops == 10 else []
+    cut = [planes[:, y : y + crop, x : x + crop] for y, x in [*corners, (middle, middle)]]
+    if crops == 10:
+        cut += [view[:, :, ::-1] for view in cut]
+    return np.array(cut) - after

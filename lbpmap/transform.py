@@ -12,13 +12,14 @@ T. Maenpaa, PAMI 24(7), 2002, as Oulu's lbp.m computes them.
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from lbpmap import _checks, _isa, _kernels, _mapping
 from lbpmap._arrays import F32, U8, Array
-from lbpmap._blob import InputSpec, fill, three_values
+from lbpmap._blob import InputSpec, filler, refuse_released_256, three_values
 from lbpmap._checks import Image
 from lbpmap._isa import build_info, use_isa
 from lbpmap.representations import (
@@ -408,23 +409,28 @@ def caffe_blob(
     name = "caffe_blob"
     threads = _checks.positive(threads, "threads", name)
     spec = InputSpec.checked(mean, size, crop, crops, mean_mode)
-    if isinstance(representation, str) and representation in REPRESENTATIONS and crop == 256:
-        raise ValueError(
-            f"{name}: the released nets take 224 x 224; they accept a 256 x 256 blob too, and "
-            f"answer wrongly: use crop=224, or for a net of your own pass "
-            f"REPRESENTATIONS[{representation!r}]"
-        )
+    refuse_released_256(representation, spec.crop, name)
     source = _checks.pictures(images, name)
     result = _checks.output(
         out, (len(source.items) * crops, 3, crop, crop), np.float32, source.items, name, packed=3
     )
-    blobs = [result[i * crops : (i + 1) * crops] for i in range(len(source.items))]
-    chosen = resolve(representation)
+    if not result.flags.aligned:
+        raise ValueError(
+            f"{name}: out must lie at multiples of 4 bytes, a field of records may not"
+        )
+    fill = filler(resolve(representation), spec, name)
+    numbers = range(len(source.items))
 
-    def one(picture: U8, blob: F32) -> None:
-        fill(mapped_lbp(picture, chosen), spec, blob)
+    def one(i: int) -> None:
+        which = "the picture" if source.form == "one" else f"picture {i}"
+        fill(source.items[i], result[i * crops : (i + 1) * crops], which)
 
-    _mapping.run(one, source.items, blobs, margin=None, threads=threads)
+    if threads == 1:
+        for i in numbers:
+            one(i)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(one, numbers))
     return result
 
 

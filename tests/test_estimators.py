@@ -350,6 +350,7 @@ def test_faces_among_other_pictures():
 @pytest.mark.checkout
 def test_the_lighting_experiment_at_small_size():
     data = pytest.importorskip("skimage.data", reason="the faces come with scikit-image")
+    pytest.importorskip("PIL", minversion="10.1", reason="the figure needs letters of any size")
     script = Path(__file__).resolve().parents[1] / "benchmarks" / "lighting.py"
     if not script.is_file():
         pytest.skip("not a checkout")

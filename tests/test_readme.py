@@ -21,6 +21,16 @@ pytestmark = [
 ]
 
 
+def write_learning_net(folder):
+    """Write the deploy net with labels and a loss, ten pictures at a time."""
+    text = (folder / "deploy.prototxt").read_text().replace("input_dim: 1\n", "input_dim: 10\n")
+    text = re.sub(r"layers \{\s*name: \"prob\"[^}]*\}", "", text)
+    label = 'input: "label" input_dim: 10 input_dim: 1 input_dim: 1 input_dim: 1\n'
+    loss = 'layers { name: "loss" type: SOFTMAX_LOSS bottom: "fc8" bottom: "label" top: "loss" }'
+    layers = text.index("layers {")
+    (folder / "train.prototxt").write_text(f"{text[:layers]}{label}{text[layers:]}\n{loss}\n")
+
+
 def test_the_python_blocks_run_one_after_another(tmp_path, monkeypatch):
     """On the package's own face, with a net of random weights in the place of the released one."""
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
@@ -34,12 +44,7 @@ def test_the_python_blocks_run_one_after_another(tmp_path, monkeypatch):
     small = deploy.read_text().replace("num_output: 4048", "num_output: 8")
     (tmp_path / "deploy.prototxt").write_text(small.replace("num_output: 512", "num_output: 8"))
     synthetic.write_random_weights("deploy.prototxt", "EmotiW_VGG_S.caffemodel")
-    learning = (tmp_path / "deploy.prototxt").read_text().replace("input_dim: 1\n", "input_dim: 10\n")
-    learning = re.sub(r"layers \{\s*name: \"prob\"[^}]*\}", "", learning).replace(
-        "layers {", 'input: "label" input_dim: 10 input_dim: 1 input_dim: 1 input_dim: 1\nlayers {', 1
-    )
-    loss = 'layers { name: "loss" type: SOFTMAX_LOSS bottom: "fc8" bottom: "label" top: "loss" }'
-    (tmp_path / "train.prototxt").write_text(f"{learning}\n{loss}\n")
+    write_learning_net(tmp_path)
     (tmp_path / "solver.prototxt").write_text(
         'net: "train.prototxt" base_lr: 1e-6 lr_policy: "fixed" snapshot_prefix: "snap"'
     )

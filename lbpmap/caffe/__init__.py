@@ -7,12 +7,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
-from lbpmap.caffe import absent, io
+from lbpmap.caffe import absent, coord_map, draw, io, layers, net_spec, params, proto, pycaffe
 from lbpmap.caffe.classifier import Classifier
+from lbpmap.caffe.detector import Detector
 from lbpmap.caffe.engine import set_device, set_engine, set_mode_cpu, set_mode_gpu, set_tf32
 from lbpmap.caffe.formats.messages import TEST, TRAIN
+from lbpmap.caffe.installing import install
 from lbpmap.caffe.layers.shapes import LAYER_TYPES
 from lbpmap.caffe.net import Net
+from lbpmap.caffe.net_spec import NetSpec, to_proto
+from lbpmap.caffe.process import (
+    Timer,
+    has_nccl,
+    init_log,
+    log,
+    set_multiprocess,
+    set_solver_count,
+    set_solver_rank,
+    solver_count,
+    solver_rank,
+)
 from lbpmap.caffe.python_layer import Layer
 from lbpmap.caffe.seed import set_random_seed
 from lbpmap.caffe.solver import (
@@ -25,6 +39,7 @@ from lbpmap.caffe.solver import (
     get_solver,
 )
 
+_caffe = pycaffe  # the name of pycaffe's compiled part
 __version__ = "1.0.0"  # the Caffe that is reproduced: what scripts test for
 
 __all__ = [
@@ -34,21 +49,41 @@ __all__ = [
     "AdaGradSolver",
     "AdamSolver",
     "Classifier",
+    "Detector",
     "Layer",
     "NesterovSolver",
     "Net",
+    "NetSpec",
     "RMSPropSolver",
     "SGDSolver",
+    "Timer",
     "__version__",
+    "coord_map",
+    "draw",
     "get_solver",
+    "has_nccl",
+    "init_log",
+    "install",
     "io",
     "layer_type_list",
+    "layers",
+    "log",
+    "net_spec",
+    "params",
+    "proto",
+    "pycaffe",
     "set_device",
     "set_engine",
     "set_mode_cpu",
     "set_mode_gpu",
+    "set_multiprocess",
     "set_random_seed",
+    "set_solver_count",
+    "set_solver_rank",
     "set_tf32",
+    "solver_count",
+    "solver_rank",
+    "to_proto",
 ]
 
 
@@ -60,4 +95,4 @@ def layer_type_list() -> list[str]:
 if not TYPE_CHECKING:  # for a type checker, what is absent is simply not there
 
     def __getattr__(name: str) -> NoReturn:
-        raise absent.error("caffe", name, absent.MODULE)
+        raise absent.error(name)

@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
-MODULE = frozenset(
-    {
-        "Detector",
-        "NCCL",
-        "NetSpec",
-        "Timer",
-        "coord_map",
-        "detector",
-        "draw",
-        "has_nccl",
-        "init_log",
-        "log",
-        "net_spec",
-        "params",
-        "pycaffe",
-        "set_multiprocess",
-        "set_solver_count",
-        "set_solver_rank",
-        "solver_count",
-        "solver_rank",
-        "to_proto",
-    }
-)
+# Each with what to do instead.
+MODULE = {"NCCL": "several GPUs cannot train one net here; leave it out and train on one"}
 
 
-def error(owner: str, name: str, names: Collection[str]) -> AttributeError:
-    """Return the error for an attribute that `owner` has not; `names` are those of pycaffe.
+def error(name: str) -> AttributeError:
+    """Return the error for an attribute that `caffe` has not.
 
     Examples
     --------
-    >>> error("caffe", "NetSpec", MODULE)
-    AttributeError('caffe.NetSpec: not in this version of lbpmap.caffe')
+    >>> error("NCCL")  # doctest: +ELLIPSIS
+    AttributeError('caffe.NCCL is not in lbpmap: several GPUs cannot train one net here; ...')
     """
-    if name in names:
-        return AttributeError(f"{owner}.{name}: not in this version of lbpmap.caffe")
-    return AttributeError(f"{owner} has no attribute {name!r}")
+    if name in MODULE:
+        return AttributeError(f"caffe.{name} is not in lbpmap: {MODULE[name]}")
+    return AttributeError(f"caffe has no attribute {name!r}")

@@ -48,19 +48,9 @@ class Classifier(Net):
         channel_swap: Sequence[int] | None = None,
     ) -> None:
         super().__init__(model_file, TEST, weights=pretrained_file)
-        name = self.inputs[0]
-        shape = self.blobs[name].shape
-        self.transformer = io.Transformer({name: shape})
-        self.transformer.set_transpose(name, (2, 0, 1))
-        if mean is not None:
-            self.transformer.set_mean(name, mean)
-        if input_scale is not None:
-            self.transformer.set_input_scale(name, input_scale)
-        if raw_scale is not None:
-            self.transformer.set_raw_scale(name, raw_scale)
-        if channel_swap is not None:
-            self.transformer.set_channel_swap(name, channel_swap)
-        self.crop_dims = np.array(shape[2:])
+        self.transformer, self.crop_dims = preprocessing(
+            self, mean, input_scale, raw_scale, channel_swap
+        )
         self.image_dims = np.array(image_dims) if image_dims else self.crop_dims
 
     def predict(self, inputs: Sequence[Array], oversample: bool = True) -> F32:
@@ -101,6 +91,29 @@ class Classifier(Net):
         if oversample:
             scores = scores.reshape(len(inputs), 10, -1).mean(1)
         return scores
+
+
+def preprocessing(
+    net: Net,
+    mean: Array | None,
+    input_scale: float | None,
+    raw_scale: float | None,
+    channel_swap: Sequence[int] | None,
+) -> tuple[io.Transformer, Array]:
+    """Return the preprocessing of a net's one input, and the input's rows and columns."""
+    name = net.inputs[0]
+    shape = net.blobs[name].shape
+    transformer = io.Transformer({name: shape})
+    transformer.set_transpose(name, (2, 0, 1))
+    if mean is not None:
+        transformer.set_mean(name, mean)
+    if input_scale is not None:
+        transformer.set_input_scale(name, input_scale)
+    if raw_scale is not None:
+        transformer.set_raw_scale(name, raw_scale)
+    if channel_swap is not None:
+        transformer.set_channel_swap(name, channel_swap)
+    return transformer, np.array(shape[2:])
 
 
 def _check_pictures(inputs: Sequence[Array]) -> None:

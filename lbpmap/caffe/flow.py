@@ -19,16 +19,19 @@ def loss_weights(layer: Message) -> list[float]:
     Raises
     ------
     ValueError
-        When `loss_weight` is given for some tops only.
+        When `loss_weight` is given for some tops only. A loss with two tops needs both: Caffe gives
+        it one, of 1, and then misses the other.
     """
     given = list(layer.loss_weight)
-    if shapes.LAYER_TYPES[layer.type].loss and len(given) < 2:
-        return (given or [1.0]) + [0.0] * (len(layer.top) - 1)
-    if given and len(given) != len(layer.top):
+    loss = shapes.LAYER_TYPES[layer.type].loss
+    if not given and not (loss and len(layer.top) > 1):
+        return [float(loss)] * len(layer.top)
+    if len(given) != len(layer.top):
         raise ValueError(
-            f"{len(given)} loss_weight for {len(layer.top)} top blob(s); give one each or none"
+            f"{len(given)} loss_weight for {len(layer.top)} top blob(s); give one each"
+            + (", such as 1 and 0" if loss else " or none")
         )
-    return given or [0.0] * len(layer.top)
+    return given
 
 
 def wanted(
@@ -78,9 +81,8 @@ def lr_mult(layer: Message, i: int) -> float:
 
 
 def _forced(layer: Message, params: int) -> Flow:
-    down = layer.propagate_down
-    bottoms = tuple(down[i] if i < len(down) else True for i in range(len(layer.bottom)))
-    return Flow(bottoms, (True,) * params)
+    """Want everything: in Caffe, `force_backward` overrules `propagate_down`."""
+    return Flow((True,) * len(layer.bottom), (True,) * params)
 
 
 def _towards_loss(

@@ -98,6 +98,10 @@ def _with_splits(layers: list[Message]) -> list[Message]:
                 result.append(_split(layer.name, blob, j, reads[i, j], weight))
                 if weight:
                     layer.loss_weight[j] = 0
+                    if not any(layer.loss_weight):
+                        # As in Caffe, where a loss so gets the weight 1 again: it counts in the
+                        # net's loss once more, though not in the gradient, which its copies give.
+                        layer.ClearField("loss_weight")
                     used[i, j] = 1  # the first copy carries the loss
     return result
 

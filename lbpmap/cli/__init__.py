@@ -11,12 +11,19 @@ import traceback
 from collections.abc import Sequence
 
 from lbpmap._version import __version__
-from lbpmap.cli import demo, info, map, predict, table
+from lbpmap.cli import bench, demo, info, map, predict, table
 from lbpmap.cli.inputs import one_line
 
 ALL_GOOD, SOME_FAILED, USAGE = 0, 1, 2
 
-_COMMANDS = {"map": map, "predict": predict, "info": info, "demo": demo, "table": table}
+_COMMANDS = {
+    "map": map,
+    "predict": predict,
+    "info": info,
+    "demo": demo,
+    "table": table,
+    "bench": bench,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

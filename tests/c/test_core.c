@@ -6,6 +6,7 @@
  */
 #include "lbpmap.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -340,6 +341,83 @@ static void histograms(const lbpmap_kernels *k, size_t width, size_t height, siz
     free(got);
 }
 
+/* Crops of a stretched picture against the definition in double; all rows give the same floats. */
+static void blobs(const lbpmap_kernels *k, size_t width, size_t height, size_t size) {
+    const size_t side = 1 + random_bits() % size, span = 3 * side * side;
+    const size_t spare = random_bits() % 3; /* floats behind each crop */
+    int32_t *position = malloc(2 * size * sizeof *position);
+    float *taps = malloc((size + 2 * size) * 2 * sizeof *taps);
+    int32_t *first = malloc((size + 2 * size) * sizeof *first);
+    float *scratch = malloc(6 * 2 * size * sizeof *scratch);
+    float *mean = malloc(3 * size * size * sizeof *mean);
+    float *out = malloc((2 * span + spare) * sizeof *out);
+    float *same = malloc((2 * span + spare) * sizeof *same);
+    plane rgb = new_plane(3 * width, height, random_bits() % 5, (int)(random_bits() & 1));
+    if (!position || !taps || !first || !scratch || !mean || !out || !same)
+        abort();
+    int least = 255;
+    for (size_t y = 0; y < height; ++y)
+        for (size_t x = 0; x < 3 * width; ++x) {
+            const int value = 40 + (int)(random_bits() % 200);
+            rgb.first[(ptrdiff_t)y * rgb.stride + (ptrdiff_t)x] = (uint8_t)value;
+            least = value < least ? value : least;
+        }
+    for (size_t i = 0; i < 3 * size * size; ++i)
+        mean[i] = (float)(random_bits() % 256);
+    for (size_t i = 0; i < size; ++i)
+        position[i] = position[2 * size - 1 - i] = (int32_t)i;
+    const size_t top = random_bits() % (size - side + 1), left = random_bits() % (size - side + 1);
+    /* A crop and its mirror image. */
+    const lbpmap_crop crop[2] = {{top, left, mean + top * size + left},
+                                 {top, 2 * size - left - side, mean}};
+    lbpmap_crops how;
+    how.rows.first = first;
+    how.rows.low = taps;
+    how.rows.high = taps + size;
+    how.columns.first = first + size;
+    how.columns.low = taps + 2 * size;
+    how.columns.high = taps + 4 * size;
+    lbpmap_taps_init(&how.rows, height, size, position, size);
+    lbpmap_taps_init(&how.columns, width, size, position, 2 * size);
+    how.side = side;
+    how.count = 2;
+    how.crop = crop;
+    how.mean_plane_stride = (ptrdiff_t)(size * size * sizeof *mean);
+    how.mean_row_stride = (ptrdiff_t)(size * sizeof *mean);
+    const ptrdiff_t crop_stride = (ptrdiff_t)((span + spare) * sizeof *out);
+    k->blob(&how, rgb.first, rgb.stride, scratch, out, crop_stride);
+    lbpmap_kernels_at(0)->blob(&how, rgb.first, rgb.stride, scratch, same, crop_stride);
+    int good = 1, equal = 1;
+    for (size_t i = 0; i < 2 * span; ++i) {
+        const size_t mirrored = i / span, to = i + mirrored * spare, c = i % span / (side * side);
+        const size_t y = i % (side * side) / side, x = i % side;
+        const size_t column = left + (mirrored ? side - 1 - x : x);
+        const double row_at = ((double)(top + y) + 0.5) * (double)height / (double)size - 0.5;
+        const double column_at = ((double)column + 0.5) * (double)width / (double)size - 0.5;
+        double want = 0;
+        for (ptrdiff_t v = 0; v < (ptrdiff_t)height; ++v)
+            for (ptrdiff_t u = 0; u < (ptrdiff_t)width; ++u) {
+                const double down = 1 - fabs(row_at - (double)v);
+                const double across = 1 - fabs(column_at - (double)u);
+                if (down > 0 && across > 0)
+                    want += down * across * (at(&rgb, (size_t)v)[3 * u + 2 - (ptrdiff_t)c] - least);
+            }
+        want += least - (double)crop[mirrored].mean[(c * size + y) * size + x];
+        good &= fabs(out[to] - want) < 1e-4;
+        equal &= out[to] == same[to];
+    }
+    check(good, "blob", k->name, (int)width, (int)height, (int)size);
+    check(equal, "blob as serial", k->name, (int)width, (int)height, (int)size);
+    free(position);
+    free(taps);
+    free(first);
+    free(scratch);
+    free(mean);
+    free(out);
+    free(same);
+    free(rgb.memory);
+}
+
 static void refusals(void) {
     lbpmap_neighborhood nb;
     check(lbpmap_neighborhood_init(&nb, LBPMAP_CIRCULAR, 0, 1, LBPMAP_EXACT) == -1, "P 0", "", 0, 0, 0);
@@ -362,6 +440,8 @@ int main(void) {
         printf("%s%s\n", k->name, k->supported() ? "" : ": not on this machine");
         for (size_t w = 0; w < n_widths && k->supported(); ++w) {
             grays(k, (size_t)widths[w]);
+            for (size_t size = 1; size < 60; size = 2 * size + 1)
+                blobs(k, (size_t)widths[w], 1 + random_bits() % 9, size);
             for (size_t height = 1; height <= 9; ++height) {
                 histograms(k, (size_t)widths[w], height, 256);
                 histograms(k, (size_t)widths[w], height, 1u << (8 + random_bits() % 9));

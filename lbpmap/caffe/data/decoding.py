@@ -10,8 +10,8 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from lbpmap import pictures
 from lbpmap._arrays import U8, Array
+from lbpmap._decode import RefusedError, open_header
 
 # Weights of two neighbours are whole 2048ths.
 _ONE = 2048
@@ -43,12 +43,12 @@ def decode(raw: bytes, name: str, color: bool | None = None) -> U8:
         When it is no picture, a damaged one, or one that `lbpmap.pictures.read` refuses.
     """
     try:
-        image = pictures._open_header(BytesIO(raw), name)
+        image = open_header(BytesIO(raw), name)
         if color is False:
             image.draft("L", None)
         image.load()
         values = np.array(_converted(image, color))
-    except pictures._RefusedError:
+    except RefusedError:
         raise
     except UnidentifiedImageError:
         raise ValueError(f"{name}: not a picture that can be read, such as PNG or JPEG") from None

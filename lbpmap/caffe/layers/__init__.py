@@ -1,13 +1,18 @@
-"""Layer types as tables: what shapes come out, and how they are computed."""
+"""Layer types as tables: what shapes come out, and how they are computed.
+
+As pycaffe's `caffe.layers`, the package also writes nets: ``L.Convolution(...)``, see
+`lbpmap.caffe.net_spec`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import Any
 
-from lbpmap.caffe import absent
 
-if not TYPE_CHECKING:  # for a type checker, what is absent is simply not there
+def __getattr__(name: str) -> Any:
+    # Python asks here for modules, too, before it imports them: layer types are capitalised.
+    if not name[:1].isupper():
+        raise AttributeError(f"caffe.layers has no attribute {name!r}")
+    from lbpmap.caffe import net_spec
 
-    def __getattr__(name: str) -> NoReturn:
-        # In pycaffe, layers.Convolution and its like write a layer's text.
-        raise absent.error("caffe.layers", name, {name} if name[:1].isupper() else ())
+    return net_spec.layer_function(name)

@@ -1,0 +1,44 @@
+"""Codes, beside a copy of the same bytes, scikit-image, mahotas, numba and OpenCV's comparisons."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import lbpmap
+from lbpmap.speed import cases, peers
+
+CASES = [cases.codes_case(r, how) for how in ("exact", "released") for r in (1, 5, 10)]
+
+
+@pytest.mark.parametrize("case", [*CASES, cases.SQUARE], ids=lambda case: case.name)
+def test_codes(case, photo, rows):
+    rows(case, photo)
+
+
+@pytest.mark.parametrize("radius", [1, 5, 10])
+@pytest.mark.parametrize("character", [cases.flat, cases.ramp], ids=lambda make: make.__name__)
+def test_released_codes_of_ties_everywhere(radius, character, rows):
+    """Where "released" has most to settle; the time depends on the picture."""
+    rows(cases.codes_case(radius, "released"), character(1080, 1920))
+
+
+@pytest.mark.parametrize("library", ["scikit-image", "mahotas", "numba", "OpenCV"])
+def test_peers_do_the_same_work(library):
+    """Their codes are ours but for ties, borders and order: numba's to the bit."""
+    if not peers.has(library):
+        pytest.skip(f"{library} is not installed: pip install 'lbpmap[bench]'")
+    gray = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
+    ours = lbpmap.lbp_codes(gray, arithmetic="released")
+    calls = {**peers.of_codes(gray, 1), **peers.of_square(gray, 1)}
+    theirs = next(call for name, call in calls.items() if name.startswith(library))()
+    if library == "numba":
+        np.testing.assert_array_equal(theirs, ours)
+    elif library == "OpenCV":
+        np.testing.assert_array_equal(theirs, lbpmap.lbp_codes(gray, neighborhood="square"))
+    elif library == "scikit-image":
+        assert np.mean(theirs[1:-1, 1:-1] == ours) > 0.97
+    else:
+        # Of each code it gives the smallest rotation, and a sample equal to its centre is 0.
+        turned = [(ours << k | ours >> (8 - k)) & 255 for k in range(8)]
+        assert np.mean(theirs.reshape(64, 64)[1:-1, 1:-1] == np.min(turned, axis=0)) > 0.97

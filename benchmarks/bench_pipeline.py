@@ -1,0 +1,105 @@
+"""JPEG files of 143 x 181 to blobs of 3 x 224 x 224: the whole way into a net, by picture.
+
+Beside it, in turns: the same with OpenCV alone (which has no interpolated codes: its eight
+comparisons are on the square grid), with Pillow, scikit-image and NumPy, and what no way avoids,
+decoding the file.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import lbpmap
+from lbpmap import pictures
+from lbpmap.speed import cases, peers
+from lbpmap.speed.timing import in_turns
+
+PICTURES = 8
+MEAN = cases.MEAN
+TABLE = lbpmap.load_table("cyclic_lbp").lookup()
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Write crops of the photo, each from another place."""
+    folder = tmp_path_factory.mktemp("faces")
+    photo = cases.photo(256, 256)
+    paths = [folder / f"{i}.jpg" for i in range(PICTURES)]
+    for i, path in enumerate(paths):
+        Image.fromarray(photo[9 * i : 9 * i + 181, 9 * i : 9 * i + 143]).save(path, quality=90)
+    return paths
+
+
+def ours(path):
+    return lbpmap.caffe_blob(pictures.read(path), "cyclic_lbp", mean=MEAN)
+
+
+def with_opencv():
+    import cv2
+
+    cv2.setNumThreads(1)
+
+    def blob(path):
+        gray = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        codes = peers.of_square(gray, 1)["OpenCV compare"]()
+        mapped = cv2.applyColorMap(codes, TABLE.reshape(256, 1, 3))
+        window = cv2.resize(mapped, (256, 256))[16:240, 16:240]
+        return cv2.dnn.blobFromImage(window, 1.0, mean=tuple(map(float, MEAN[::-1])), swapRB=True)
+
+    return blob
+
+
+def with_pillow():
+    from skimage.feature import local_binary_pattern
+
+    def blob(path):
+        gray = np.asarray(Image.open(path).convert("L"))
+        codes = local_binary_pattern(gray, 8, 1)[1:-1, 1:-1].astype(np.uint8)
+        mapped = Image.fromarray(TABLE[codes]).resize((256, 256), Image.BILINEAR)
+        window = np.asarray(mapped)[16:240, 16:240].astype(np.float32)
+        return window.transpose(2, 0, 1)[None, ::-1] - MEAN[:, None, None]
+
+    return blob
+
+
+OTHERS = {
+    "OpenCV (square codes)": ("OpenCV", with_opencv),
+    "Pillow, scikit-image, NumPy": ("scikit-image", with_pillow),
+}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_files_to_blobs(files, threads, benchmark):
+    others = {name: make() for name, (library, make) in OTHERS.items() if peers.has(library)}
+    ways = {"lbpmap": ours, "decoding alone": pictures.read, **others}
+    with ThreadPoolExecutor(threads) as pool:
+        every = {
+            name: lambda way=way: list(pool.map(way, files)) if threads > 1 else
+            [way(path) for path in files]
+            for name, way in ways.items()
+        }  # fmt: skip
+        medians = in_turns(every, 1.0)
+        blobs = benchmark(every["lbpmap"])
+    own = medians["lbpmap"]
+    print(f"\nJPEG 143x181 to blob, {threads} threads, us a picture:")
+    for name, seconds in medians.items():
+        print(f"  {name:<28}{seconds / PICTURES * 1e6:9.0f}{seconds / own:8.2f} x lbpmap's")
+        benchmark.extra_info[name] = round(seconds / own, 2)
+    for path, blob in zip(files, blobs):
+        want = cases.BLOB.prepare(pictures.read(path)).reference()
+        np.testing.assert_array_equal(blob, want)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_peers_make_blobs_alike(name, files):
+    """Their codes, grey and rounding are others; the pictures are the same."""
+    library, make = OTHERS[name]
+    if not peers.has(library):
+        pytest.skip(f"{library} is not installed: pip install 'lbpmap[bench]'")
+    blob, want = make()(files[0]), ours(files[0])
+    assert (blob.shape, blob.dtype) == (want.shape, want.dtype)
+    assert np.corrcoef(blob.ravel(), want.ravel())[0, 1] > 0.5

@@ -1,0 +1,233 @@
+"""Many picture files, read ahead on threads: as pictures, or as the blobs that a net takes.
+
+Decoders and kernels release the interpreter's lock, so that threads run side by side. Each takes a
+picture the whole way, from file to pixels or to crops: nothing waits for a batch to be full.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeVar
+
+import numpy as np
+
+from lbpmap import _checks
+from lbpmap._arrays import F32, U8
+from lbpmap._blob import InputSpec, filler, refuse_released_256
+from lbpmap._decode import printable, read
+from lbpmap._files import PathLike
+from lbpmap.representations import AnyRepresentation, resolve
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+# Jobs that may wait for their turn, for each thread: enough that a large picture holds up nobody.
+_AHEAD = 3
+# Pictures to a job of `blobs`: to be woken costs a thread as much as to map a face.
+_JOB = 8
+
+
+@dataclass(frozen=True)
+class Unread:
+    """What stands in the place of a picture that could not be read."""
+
+    path: PathLike
+    error: Exception  # its message names the file
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The crops of some pictures, as a net takes them."""
+
+    blob: F32  # (len(paths) * crops, 3, crop, crop)
+    paths: list[PathLike]  # of the pictures in `blob`
+    failed: list[Unread]  # the others
+
+
+def read_all(
+    paths: Iterable[PathLike], *, errors: str = "raise", threads: int = 1
+) -> Iterator[U8 | Unread]:
+    """Read pictures in order, ahead of their use.
+
+    Parameters
+    ----------
+    paths : iterable of str or path
+        Taken as they are needed, so it may be endless.
+    errors : {"raise", "keep"}
+        A file that cannot be read raises where its picture would come, and ends the rest; or an
+        `Unread` comes in its place.
+    threads : int, default 1
+        Threads that decode, each up to three pictures ahead; 1 decodes here, when asked.
+
+    Yields
+    ------
+    uint8 array (H, W, 3), or Unread
+        As `read` gives it.
+
+    Raises
+    ------
+    TypeError, ValueError, OSError
+        When an argument is not as described; for a file as `read` does, in its place.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from lbpmap.pictures import write_png
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     name = os.path.join(folder, "a.png")
+    ...     write_png(name, np.zeros((2, 3), np.uint8))
+    ...     for got in read_all([name, os.path.join(folder, "b.png")], errors="keep", threads=2):
+    ...         print(got.shape if isinstance(got, np.ndarray) else type(got.error).__name__)
+    (2, 3, 3)
+    FileNotFoundError
+    """
+    attempt = _attempt(errors, "read_all")
+    threads = _checks.positive(threads, "threads", "read_all")
+    return _ahead(lambda path: attempt(read, path), paths, threads)
+
+
+def blobs(
+    paths: Iterable[PathLike],
+    representation: AnyRepresentation,
+    *,
+    mean: Any,
+    batch: int = 32,
+    size: int = 256,
+    crop: int = 224,
+    crops: int = 1,
+    mean_mode: str = "resize",
+    errors: str = "raise",
+    threads: int = 1,
+) -> Iterator[Batch]:
+    """Read pictures in order and turn them into input blobs, a batch at a time.
+
+    Parameters
+    ----------
+    paths : iterable of str or path
+        Taken as they are needed, so it may be endless.
+    representation, mean, size, crop, crops, mean_mode
+        As for `lbpmap.caffe_blob`.
+    batch : int, default 32
+        Pictures a batch; the last may have fewer.
+    errors : {"raise", "keep"}
+        A file that cannot be read, or a picture too small, raises in place of its batch, and ends
+        the rest; or it is listed in `Batch.failed`, and the batch holds the others.
+    threads : int, default 1
+        Threads that read and map, ahead of the batch that is in use; 1 does it here, when asked.
+
+    Yields
+    ------
+    Batch
+        With a `blob` of its own.
+
+    Raises
+    ------
+    TypeError, ValueError, OSError
+        When an argument is not as described; for a file as `read` and `lbpmap.caffe_blob` do.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from lbpmap.pictures import write_png
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     name = os.path.join(folder, "face.png")
+    ...     write_png(name, np.zeros((30, 30), np.uint8))
+    ...     for group in blobs([name] * 5, "lbp", mean=(104, 117, 123), batch=3, threads=2):
+    ...         print(group.blob.shape, len(group.paths))
+    (3, 3, 224, 224) 3
+    (2, 3, 224, 224) 2
+    """
+    name = "blobs"
+    batch = _checks.positive(batch, "batch", name)
+    threads = _checks.positive(threads, "threads", name)
+    attempt = _attempt(errors, name)
+    spec = InputSpec.checked(mean, size, crop, crops, mean_mode, name)
+    refuse_released_256(representation, spec.crop, name)
+    fill = filler(resolve(representation), spec, name)
+
+    def put(path: PathLike, slot: F32) -> F32:
+        picture = read(path)
+        try:
+            fill(picture, slot, "the picture")
+        except ValueError as error:
+            raise ValueError(f"{printable(path)}: {error}") from error
+        return slot
+
+    def some(job: tuple[Batch, range]) -> tuple[Batch, list[F32 | Unread]]:
+        group, numbers = job
+        slots = [(group.paths[k], group.blob[k * crops : (k + 1) * crops]) for k in numbers]
+        return group, [attempt(put, path, slot) for path, slot in slots]
+
+    def jobs() -> Iterator[tuple[Batch, range]]:
+        for taken in _grouped(paths, batch):
+            blob = np.empty((len(taken) * crops, 3, spec.crop, spec.crop), np.float32)
+            group = Batch(blob, taken, [])
+            for first in range(0, len(taken), _JOB):
+                yield group, range(len(taken))[first : first + _JOB]
+
+    def batches() -> Iterator[Batch]:
+        done: list[F32 | Unread] = []
+        for group, outcomes in _ahead(some, jobs(), threads):
+            done += outcomes
+            if len(done) == len(group.paths):
+                yield _without_failed(group, done, crops)
+                done = []
+
+    return batches()
+
+
+def _without_failed(group: Batch, outcomes: list[F32 | Unread], crops: int) -> Batch:
+    """Close up a batch behind the pictures that failed."""
+    failed = [outcome for outcome in outcomes if isinstance(outcome, Unread)]
+    if not failed:
+        return group
+    good = [k for k, outcome in enumerate(outcomes) if not isinstance(outcome, Unread)]
+    by_picture = group.blob.reshape(len(outcomes), crops, *group.blob.shape[1:])
+    blob = by_picture[good].reshape(-1, *group.blob.shape[1:])
+    return Batch(blob, [group.paths[k] for k in good], failed)
+
+
+def _attempt(errors: str, function: str) -> Callable[..., Any]:
+    """Give what calls `work(path, ...)`, as `errors` says."""
+    _checks.one_of(errors, ("raise", "keep"), "errors", function)
+    return _kept if errors == "keep" else _raised
+
+
+def _raised(work: Callable[..., A], path: PathLike, *more: Any) -> A:
+    return work(path, *more)
+
+
+def _kept(work: Callable[..., A], path: PathLike, *more: Any) -> A | Unread:
+    try:
+        return work(path, *more)
+    except (ValueError, OSError, MemoryError) as error:
+        return Unread(path, error)
+
+
+def _grouped(items: Iterable[A], length: int) -> Iterator[list[A]]:
+    left = iter(items)
+    while group := list(islice(left, length)):
+        yield group
+
+
+def _ahead(work: Callable[[A], B], items: Iterable[A], threads: int) -> Iterator[B]:
+    """Do `work` on items in order, some of them ahead; what it raises comes in its place."""
+    if threads == 1:
+        yield from map(work, items)
+        return
+    waiting: deque[Future[B]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > _AHEAD * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:  # also where the caller stops early: what has not begun is not begun
+            for job in waiting:
+                job.cancel()

@@ -1,0 +1,135 @@
+"""Do jobs in a Python that has a Caffe: real Caffe's, or the one that runs the tests.
+
+A job is a folder: `job.py` with a function `job(caffe, live, given)`, where `live` is this module;
+`given.json` and `given.npz` with what the function is given; prototxts and other files. The
+function runs with the folder as its working directory and returns a dict of arrays, numbers and
+lists of names, which go to a file.
+
+Run as a script, this file reads lines "FOLDER RESULT" and answers each with a line when the job is
+done. It is written for Python 3.9 and NumPy 1.19, which Debian 11 has beside Caffe 1.0.
+"""
+
+import json
+import os
+import sys
+import traceback
+
+import numpy as np
+
+
+def run(caffe, folder):
+    """Do the job of a folder and return what it found."""
+    live = sys.modules.get(__name__) or sys.modules["in_real_caffe"]
+    scope = {"np": np, "os": os}
+    with open(os.path.join(folder, "job.py")) as file:
+        exec(compile(file.read(), os.path.join(folder, "job.py"), "exec"), scope)
+    with open(os.path.join(folder, "given.json")) as file:
+        given = json.load(file)
+    with np.load(os.path.join(folder, "given.npz")) as arrays:
+        given.update((name, arrays[name]) for name in arrays.files)
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        found = scope["job"](caffe, live, given)
+    finally:
+        os.chdir(before)
+    return {name: np.array(value) for name, value in found.items()}
+
+
+def fill(net, given, seed=0):
+    """Give parameters and inputs their values: those that are given, others at random.
+
+    The generator is NumPy's old one, whose numbers are the same in all versions.
+    """
+    rng = np.random.RandomState(seed)
+    if given.get("fill_params", True):
+        for name, blobs in net.params.items():
+            for i, blob in enumerate(blobs):
+                drawn = rng.uniform(-1, 1, blob.data.shape)
+                blob.data[...] = given.get("%s[%d]" % (name, i), drawn)
+    for name in net.inputs:
+        drawn = rng.uniform(-1, 1, net.blobs[name].data.shape)
+        net.blobs[name].data[...] = given.get(name, drawn)
+
+
+def fill_top_diffs(net, seed=1):
+    """Give outputs that are no losses a gradient to begin with."""
+    rng = np.random.RandomState(seed)
+    for name in net.outputs:
+        if not net.blob_loss_weights[name]:
+            net.blobs[name].diff[...] = rng.uniform(-1, 1, net.blobs[name].diff.shape)
+
+
+def everything(net, diffs=True, prefix=""):
+    """Copy all blobs and parameters of a net, with their gradients."""
+    found = {}
+    for name, blob in net.blobs.items():
+        found["%sdata %s" % (prefix, name)] = blob.data.copy()
+        if diffs:
+            found["%sdiff %s" % (prefix, name)] = blob.diff.copy()
+    found.update(parameters(net, diffs, prefix))
+    return found
+
+
+def parameters(net, diffs=True, prefix=""):
+    """Copy all parameters of a net, with their gradients."""
+    found = {}
+    for name, blobs in net.params.items():
+        for i, blob in enumerate(blobs):
+            found["%sparam %s %d" % (prefix, name, i)] = blob.data.copy()
+            if diffs:
+                found["%sparam diff %s %d" % (prefix, name, i)] = blob.diff.copy()
+    return found
+
+
+def structure(net):
+    """Copy the names of a net: blobs, layers, what is read and made, shapes, loss weights."""
+    found = {
+        "blobs": list(net.blobs),
+        "layers": list(net._layer_names),
+        "types": [layer.type for layer in net.layers],
+        "inputs": list(net.inputs),
+        "outputs": list(net.outputs),
+        "params": list(net.params),
+        "param shapes": [str(tuple(b.shape)) for bs in net.params.values() for b in bs],
+        "blob shapes": [str(tuple(blob.shape)) for blob in net.blobs.values()],
+        "loss weights": ["%s %g" % pair for pair in net.blob_loss_weights.items()],
+        "tops": ["%s: %s" % (k, " ".join(v)) for k, v in net.top_names.items()],
+        "bottoms": ["%s: %s" % (k, " ".join(v)) for k, v in net.bottom_names.items()],
+    }
+    return found
+
+
+def both_ways(caffe, given):
+    """Make `net.prototxt`, pass forward and backward as often as given, and copy all of it."""
+    net = caffe.Net("net.prototxt", given.get("phase", caffe.TEST))
+    fill(net, given)
+    found = structure(net)
+    for i in range(given.get("passes", 1)):
+        for name, value in net.forward().items():
+            found["returned %d %s" % (i, name)] = value.copy()
+        if given.get("backward", True):
+            fill_top_diffs(net)
+            net.backward()
+        found.update(everything(net, given.get("backward", True), prefix="%d " % i))
+    return found
+
+
+def main():
+    """Do the jobs that standard input names, until it ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what Caffe and jobs print must not get among the answers
+    import caffe
+
+    for line in sys.stdin:
+        folder, result = line.split()
+        try:
+            np.savez(result, **run(caffe, folder))
+            answers.write("done\n")
+        except Exception:
+            answers.write(json.dumps(traceback.format_exc()) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
