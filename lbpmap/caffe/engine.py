@@ -80,7 +80,9 @@ def real_caffe() -> Any:
         caffe: Any = importlib.import_module("caffe")
     except ImportError:
         caffe = None
-    if caffe is None or not hasattr(caffe, "Net"):
+    # `install` registers this very package under that name.
+    ours = getattr(caffe, "__name__", "").startswith("lbpmap.")
+    if caffe is None or ours or not hasattr(caffe, "Net"):
         raise RuntimeError(
             'engine "real": no Caffe with a Net can be imported here; use "auto", which needs none'
         )

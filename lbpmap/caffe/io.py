@@ -271,7 +271,7 @@ class Transformer:
         if in_ in self.input_scale:
             picture = picture / np.float32(self.input_scale[in_])
         if in_ in self.mean:
-            picture = picture + self.mean[in_]
+            picture = (picture + self.mean[in_]).astype(np.float32, copy=False)
         if in_ in self.raw_scale:
             picture = picture / np.float32(self.raw_scale[in_])
         if in_ in self.channel_swap:

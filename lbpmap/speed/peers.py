@@ -61,7 +61,7 @@ def _skimage_codes(gray: U8, radius: int) -> Call:
 
 
 def _mahotas_codes(gray: U8, radius: int) -> Call:
-    """Give the smallest rotation of each code, for all pixels."""
+    """Give the smallest rotation of each code, from an interpolation of its own, for all pixels."""
     lbp = importlib.import_module("mahotas.features.lbp").lbp_transform
     return lambda: lbp(gray, radius, 8, preserve_shape=False)
 

@@ -85,7 +85,9 @@ def test_installing_again_changes_nothing(modules):
 
 def test_a_real_caffe_that_is_imported_stays(modules):
     modules["caffe"] = there = a_real_caffe()
-    with pytest.raises(RuntimeError, match="a real Caffe .* is imported already; call install bef"):
+    with pytest.raises(
+        RuntimeError, match=r"a real Caffe .* is imported already; call install bef"
+    ):
         ours.install()
     assert modules["caffe"] is there
     assert "caffe.io" not in modules
@@ -129,3 +131,9 @@ def test_a_script_that_is_not_there(tmp_path):
     assert "no.py: no such file" in done.stderr
     assert run().returncode == 2
     assert run("--help").returncode == 0
+
+
+def test_this_package_is_not_the_real_caffe(modules, tmp_path):
+    ours.install()
+    with pytest.raises(RuntimeError, match="no Caffe with a Net can be imported"):
+        ours.set_engine("real")

@@ -432,17 +432,9 @@ def test_arguments_that_name_no_file(tiny, tiny_weights, tmp_path):
         net.save(tmp_path)
 
 
-def test_what_pycaffe_has_beyond_this_is_named():
-    for owner, prefix, names in (
-        (caffe, "caffe", ["NetSpec", "Detector", "params"]),
-        (caffe.layers, r"caffe\.layers", ["Convolution"]),
-    ):
-        for name in names:
-            assert not hasattr(owner, name)
-            with pytest.raises(
-                AttributeError, match=rf"^{prefix}\.{name}: not in this version of lbpmap\.caffe"
-            ):
-                getattr(owner, name)
+def test_names_that_nothing_has_are_attribute_errors():
+    for owner, prefix in ((caffe, "caffe"), (caffe.layers, r"caffe\.layers")):
+        assert not hasattr(owner, "typo")
         with pytest.raises(AttributeError, match=f"^{prefix} has no attribute 'typo'$"):
             owner.typo  # noqa: B018
 

@@ -3,10 +3,10 @@
     python tests/fuzz/fuzz_kernels.py --minutes 30 --seed 1
 
 A case is one line of JSON, sizes and a seed instead of pixels. Outputs lie between guards, so that
-a byte written outside them is found too. A case that fails is made smaller and kept; of the others
-the smallest of each kind is: entry point, arithmetic, class of radius, width modulo 64, with and
-without a whole register of 64 before it, ties or none; and tall ones. What is kept goes to
-corpus.jsonl, which `tests/test_fuzz_corpus.py` replays. Width modulo 64 stands for the vector
+a byte written outside them is found too. A case that fails is made smaller and goes to found.jsonl,
+for good. Of the others the smallest of each kind is kept: entry point, arithmetic, class of radius, width modulo 64, with and
+without a whole register of 64 before it, ties or none; and tall ones. They are corpus.jsonl.
+`tests/test_fuzz_corpus.py` replays both files. Width modulo 64 stands for the vector
 paths: it is how much of a row is left for a kernel's last, partial register.
 """
 
@@ -25,6 +25,7 @@ from lbpmap import _kernels, _reference
 from lbpmap._files import atomic_write
 
 CORPUS = Path(__file__).with_name("corpus.jsonl")
+FOUND = Path(__file__).with_name("found.jsonl")
 RULES = ("exact", "released", "square")
 KINDS = ("random", "two-level", "close", "extremes", "ramp", "steep", "blocks", "flat", "planted")
 CODED = ("codes", "codes16", "mapped", "planes")
@@ -266,39 +267,30 @@ def minimal(case):
     return case
 
 
-def read(path=CORPUS):
-    """Give the cases of a corpus."""
+def read(path):
+    """Give the cases of a file."""
     with open(path, encoding="ascii") as file:
         return [Case(*json.loads(line)) for line in file]
 
 
-def write(cases, path=CORPUS):
-    """Write a corpus, one case a line."""
+def write(cases, path):
+    """Write cases, one a line."""
     lines = sorted(json.dumps(astuple(case), separators=(",", ":")) for case in set(cases))
     with atomic_write(path) as file:
         file.write("".join(line + "\n" for line in lines).encode("ascii"))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=1.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--corpus", type=Path, default=CORPUS)
-    args = parser.parse_args()
-    rng = np.random.default_rng(args.seed)
-    failed: dict[str, Case] = {}
-    kept: dict[tuple, Case] = {}
-    for case in read(args.corpus) if args.corpus.exists() else []:
-        kept[kind_of(case, int(failure(case) == ""))] = case
-    tried, end, saved = 0, time.monotonic() + 60 * args.minutes, time.monotonic()
+def run(rng, end, kept, found):
+    """Try cases until the time `end`; give how many."""
+    tried, saved = 0, time.monotonic()
     while time.monotonic() < end:
         case = drawn(rng)
         wrong = failure(case)
         tried += 1
         if wrong:
-            print(f"{case}: {wrong}", flush=True)
-            found = minimal(case)
-            failed[found.entry + found.rule + str(found.radius)] = found
+            small = minimal(case)
+            print(f"{small}: {failure(small)}", flush=True)
+            found.append(small)
             continue
         key = kind_of(case, int(wrong == ""))
         old = kept.get(key)
@@ -306,11 +298,32 @@ def main():
             kept[key] = case
         if time.monotonic() - saved > 60:
             saved = time.monotonic()
-            write([*kept.values(), *failed.values()], args.corpus)
-            print(f"{tried} cases, {len(kept)} kinds, {len(failed)} failures", flush=True)
-    write([*kept.values(), *failed.values()], args.corpus)
-    print(f"{tried} cases, {len(kept)} kinds, {len(failed)} failures")
-    return 1 if failed else 0
+            print(f"{tried} cases, {len(kept)} kinds, {len(found)} failures", flush=True)
+    return tried
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, default=CORPUS.parent, help="where the files are")
+    args = parser.parse_args()
+    corpus, once = args.folder / CORPUS.name, args.folder / FOUND.name
+    kept, found = {}, []
+    for case in read(corpus) if corpus.exists() else []:
+        wrong = failure(case)
+        if wrong:
+            found.append(case)
+        else:
+            kept[kind_of(case, int(wrong == ""))] = case
+    rng = np.random.default_rng(args.seed)
+    try:
+        tried = run(rng, time.monotonic() + 60 * args.minutes, kept, found)
+    finally:
+        write(kept.values(), corpus)
+        write([*(read(once) if once.exists() else []), *found], once)
+    print(f"{tried} cases, {len(kept)} kinds, {len(found)} failures")
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

@@ -60,9 +60,11 @@ class Memory:
         """Write the next batch into the tops."""
         if self._arrays is None:
             raise ValueError("has no data yet; call net.set_input_arrays(data, labels) first")
+        # Planned with one axis, labels are handed out with four, as in Caffe.
+        self.tops = (self.tops[0], (self._batch, 1, 1, 1))
         rows = slice(self._at, self._at + self._batch)
         for array, values in zip(reshaped(tops, self.tops), self._arrays):
-            array[...] = values[rows]
+            array[...] = values[rows].reshape(array.shape)
         self._at = (self._at + self._batch) % len(self._arrays[0])
 
 

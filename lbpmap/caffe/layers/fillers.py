@@ -83,7 +83,7 @@ def _positive_unitball(shape: Shape, filler: Message, rng: _Rng) -> F32:
 def _bilinear(shape: Shape, filler: Message, rng: _Rng) -> F32:
     """Weights with which a Deconvolution enlarges bilinearly."""
     factor = math.ceil(shape[3] / 2)
-    centre = (2 * factor - 1 - factor % 2) / (2 * factor)
+    centre = (shape[3] - 1) / (2 * factor)
     line = 1 - np.abs(np.arange(shape[3]) / factor - centre)
     return np.broadcast_to(np.outer(line, line), shape).astype(np.float32)
 

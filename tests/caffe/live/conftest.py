@@ -109,6 +109,12 @@ def real() -> Iterator[RealCaffe]:
 
 
 @pytest.fixture
+def refused() -> type[Exception]:
+    """Give what a job raises at which real Caffe gives up."""
+    return Refused
+
+
+@pytest.fixture
 def job_folder(real) -> Callable[..., Path]:
     """Give a function that writes a job and returns its folder."""
 
