@@ -119,6 +119,11 @@ def output(
         )
     if not out.flags.writeable:
         raise ValueError(f"{function}: out is read-only; give an array that can be written")
+    if not out.flags.aligned:
+        raise ValueError(
+            f"{function}: out must lie at multiples of {out.itemsize} bytes; a field of packed "
+            f"records may not"
+        )
     wanted_strides = np.empty(shape[-packed:], dtype).strides
     if out.size and out.strides[-packed:] != wanted_strides:
         raise ValueError(

@@ -167,7 +167,7 @@ def test_the_readmes_table():
     assert lines[2] == "| codes, R = 1, exact | 2 (4 x) | 4 (8 x) | 3 x / 10 x (fast) |"
     assert lines[11] == "| RGB to a 3 x 224 x 224 blob | 2 (4 x) |  | 3 x (fast) |"
     assert lines[13].startswith("A chip, serial, GCC 12, 2026-01-02; medians")
-    assert text.endswith("All outputs equal the reference's.\n")
+    assert "All outputs equal the reference's" in text
     wrong = [*every_case(exact=False)[:1], *every_case()[1:]]
     assert "Not equal to the reference: codes R=1, exact." in tables.markdown(MACHINE, wrong)
     with pytest.raises(ValueError, match="the results lack 'codes R=5, exact'"):

@@ -97,7 +97,7 @@ def markdown(machine: Machine, rows: Sequence[Row]) -> str:
         + (
             f"Not equal to the reference: {', '.join(inexact)}."
             if inexact
-            else "All outputs equal the reference's."
+            else "All outputs equal the reference's (the blob within 1e-5 of its largest value)."
         ),
     ]
     return "\n".join(lines) + "\n"

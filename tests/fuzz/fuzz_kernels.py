@@ -4,10 +4,10 @@
 
 A case is one line of JSON, sizes and a seed instead of pixels. Outputs lie between guards, so that
 a byte written outside them is found too. A case that fails is made smaller and goes to found.jsonl,
-for good. Of the others the smallest of each kind is kept: entry point, arithmetic, class of radius, width modulo 64, with and
-without a whole register of 64 before it, ties or none; and tall ones. They are corpus.jsonl.
-`tests/test_fuzz_corpus.py` replays both files. Width modulo 64 stands for the vector
-paths: it is how much of a row is left for a kernel's last, partial register.
+for good. Of the others the smallest of each kind is kept, in corpus.jsonl: entry point, arithmetic,
+class of radius, width modulo 64, with and without a whole register of 64 before it, ties or none;
+and tall ones. Width modulo 64 stands for the vector paths: it is how much of a row is left for a
+kernel's last, partial register. `tests/test_fuzz_corpus.py` replays both files.
 """
 
 from __future__ import annotations
