@@ -221,7 +221,10 @@ static void settle_lanes(const lbpmap_neighborhood *nb, __mmask64 lanes, const u
         const __m512i other = _mm512_sub_epi8(c, _mm512_loadu_si512(above));
         const __m512i differs = differ(_mm512_xor_si512(delta, other),
                                        _mm512_loadu_si512(above + far_pixel[k][1]), c);
-        codes = clear_ties(nb, 2 * k + 1, _mm512_mask_testn_epi8_mask(lanes, differs, differs),
+        /* A lane may have had a gentle tie besides, whose bit is cleared already. */
+        const __mmask64 open = _mm512_mask_test_epi8_mask(
+            lanes, codes, _mm512_set1_epi8((char)(2 << (2 * k))));
+        codes = clear_ties(nb, 2 * k + 1, _mm512_mask_testn_epi8_mask(open, differs, differs),
                            delta, c, codes);
     }
     _mm512_storeu_si512(out, codes);

@@ -44,6 +44,8 @@ def pictures(radius, width=70, height=9):
     y, x = np.mgrid[: shape[0], : shape[1]]
     yield "random", rng.integers(0, 256, shape, np.uint8)
     yield "two-level", rng.choice(np.array([17, 201], np.uint8), shape)
+    # A difference of 128 is its own opposite modulo 256.
+    yield "halves", rng.choice(np.array([29, 157], np.uint8), shape)
     yield "close", rng.integers(100, 104, shape, np.uint8)
     yield "extremes", rng.choice(np.array([0, 1, 2, 3, 127, 128, 252, 254, 255], np.uint8), shape)
     for step in (1, 2, 5):

@@ -2,7 +2,7 @@
 
 With the GIL, only the kernels run at the same time, as they release it; on a free-threaded Python
 everything does, the choice of the instruction set and the tables kept by `lru_cache` too. These
-tests were run with the GIL; on a free-threaded build they have not been run yet.
+tests were run with the GIL; on a free-threaded build they are unrun.
 """
 
 from __future__ import annotations
