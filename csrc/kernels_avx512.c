@@ -3,7 +3,7 @@
  *
  * A picture is worked off in strips of rows, each in blocks of 64 columns. The end of a row is one
  * more block that overlaps the one before it, so that nothing beyond a row is read or written; rows
- * of fewer than 64 pixels are left to the serial kernels.
+ * of fewer than 64 pixels are left to the AVX2 ones.
  *
  * Colours. vpermb weaves the three channels of 64 pixels into 192 bytes of RGB, and parts them for
  * grey; a table of 256 colours is parted the same way, once per call.
@@ -84,7 +84,7 @@ static size_t strip_rows(size_t left, size_t bytes) {
 static void codes(const lbpmap_neighborhood *nb, const uint8_t *gray, ptrdiff_t gray_stride,
                   size_t width, size_t height, uint8_t *out, ptrdiff_t out_stride) {
     if (width < LANES) {
-        lbpmap_codes_serial(nb, gray, gray_stride, width, height, out, out_stride);
+        lbpmap_kernels_avx2.codes(nb, gray, gray_stride, width, height, out, out_stride);
         return;
     }
     work w;
@@ -101,7 +101,7 @@ static void codes(const lbpmap_neighborhood *nb, const uint8_t *gray, ptrdiff_t 
 static void codes16(const lbpmap_neighborhood *nb, const uint8_t *gray, ptrdiff_t gray_stride,
                     size_t width, size_t height, uint16_t *out, ptrdiff_t out_stride) {
     if (width < LANES) {
-        lbpmap_codes16_serial(nb, gray, gray_stride, width, height, out, out_stride);
+        lbpmap_kernels_avx2.codes16(nb, gray, gray_stride, width, height, out, out_stride);
         return;
     }
     work w;
@@ -190,7 +190,7 @@ static void lookup_rows(palette p, const uint8_t *from, ptrdiff_t from_stride, s
 static void lookup(const uint8_t *from, ptrdiff_t from_stride, size_t width, size_t height,
                    const uint8_t *table, uint8_t *rgb, ptrdiff_t rgb_stride) {
     if (width < LANES)
-        lbpmap_lookup_serial(from, from_stride, width, height, table, rgb, rgb_stride);
+        lbpmap_kernels_avx2.lookup(from, from_stride, width, height, table, rgb, rgb_stride);
     else
         lookup_rows(palette_of(table), from, from_stride, width, height, rgb, rgb_stride);
 }
@@ -199,7 +199,7 @@ static void mapped(const lbpmap_neighborhood *nb, const uint8_t *gray, ptrdiff_t
                    size_t width, size_t height, const uint8_t *table, uint8_t *rgb,
                    ptrdiff_t rgb_stride) {
     if (width < LANES) {
-        lbpmap_mapped_serial(nb, gray, gray_stride, width, height, table, rgb, rgb_stride);
+        lbpmap_kernels_avx2.mapped(nb, gray, gray_stride, width, height, table, rgb, rgb_stride);
         return;
     }
     work w;
@@ -289,8 +289,8 @@ static void planes(const lbpmap_neighborhood *nb, const uint8_t *gray, ptrdiff_t
                    size_t width, size_t height, const uint8_t *table, const float mean[3],
                    float *out, ptrdiff_t plane_stride, ptrdiff_t row_stride) {
     if (width < LANES) {
-        lbpmap_planes_serial(nb, gray, gray_stride, width, height, table, mean, out, plane_stride,
-                             row_stride);
+        lbpmap_kernels_avx2.planes(nb, gray, gray_stride, width, height, table, mean, out,
+                                   plane_stride, row_stride);
         return;
     }
     work w;
@@ -335,7 +335,7 @@ INLINE __m512i gray16(__m512i red, __m512i green, __m512i blue) {
 static void gray(const uint8_t *rgb, ptrdiff_t rgb_stride, size_t width, size_t height,
                  uint8_t *out, ptrdiff_t out_stride) {
     if (width < LANES) {
-        lbpmap_gray_serial(rgb, rgb_stride, width, height, out, out_stride);
+        lbpmap_kernels_avx2.gray(rgb, rgb_stride, width, height, out, out_stride);
         return;
     }
     const parting parts = parting_of_rgb();
