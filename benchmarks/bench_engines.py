@@ -20,7 +20,7 @@ from lbpmap.emotion.registry import packaged_folder
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch")
 F = torch.nn.functional
-RATE, MOMENTUM, DECAY = 1e-5, 0.9, 5e-4
+RATE, MOMENTUM, DECAY = 1e-3, 0.9, 5e-4
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def training_files(deploy, folder, batch):
 @pytest.mark.parametrize("batch", [2, 10])
 def test_training_step(benchmark, deploy, weights, tmp_path, batch):
     rng = np.random.default_rng(0)
-    x = rng.uniform(-128, 128, (batch, 3, 224, 224)).astype(np.float32)
+    x = rng.uniform(-1, 1, (batch, 3, 224, 224)).astype(np.float32)
     labels = rng.integers(0, 7, batch)
     solver = caffe.SGDSolver(training_files(deploy, tmp_path, batch))
     for mine, given in zip(solver.net.params.values(), weights.params.values()):
@@ -150,9 +150,10 @@ def test_training_step(benchmark, deploy, weights, tmp_path, batch):
         sgd.step()
 
     found = in_turns({"straight": functional, "solver": lambda: solver.step(1)}, 3)
-    for mine, theirs in zip(solver.net.params.values(), params):
-        for blob, p in zip(mine, theirs):
-            largest = p.abs().max().item()
-            np.testing.assert_allclose(blob.data, p.detach().numpy(), rtol=0, atol=1e-5 * largest)
+    # Rounding decides near ties in the pooling, and a gradient then goes to another pixel.
+    for mine, theirs, first in zip(solver.net.params.values(), params, weights.params.values()):
+        for blob, p, start in zip(mine, theirs, first):
+            apart = np.linalg.norm(blob.data - p.detach().numpy())
+            assert apart <= 0.02 * np.linalg.norm(blob.data - start.data)
     report(benchmark, found, batch)
     benchmark.pedantic(lambda: solver.step(1), rounds=1)

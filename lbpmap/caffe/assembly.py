@@ -79,6 +79,7 @@ def assemble(params: Sequence[Message], *, force_backward: bool = False) -> Asse
         )
         for layer, plan, weight, gradients in zip(params, plans, weights, flows)
     ]
+    flow.learnable(layers)  # refuses factors that contradict each other
     for layer in layers:
         if layer.type == "Parameter":
             blobs[layer.param.top[0]].share(layer.blobs[0])

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lbpmap.caffe.blob import Blob
 from lbpmap.caffe.formats.messages import Message
 from lbpmap.caffe.layers import shapes
-from lbpmap.caffe.layers.plan import Flow
+from lbpmap.caffe.layers.plan import Flow, Layer
 
 
 def loss_weights(layer: Message) -> list[float]:
@@ -57,10 +58,16 @@ def wanted(
     -------
     list of Flow
         One a layer.
+
+    Raises
+    ------
+    ValueError
+        When a layer has settings for more parameters than it has, or for some bottoms only.
     """
     flows = []
     learns: set[str] = set()  # blobs that something before them learns through
     for layer, count in zip(layers, params):
+        _check_counts(layer, count)
         if len(layer.propagate_down):
             bottoms = tuple(layer.propagate_down[i] for i in range(len(layer.bottom)))
         else:
@@ -78,6 +85,17 @@ def wanted(
 def lr_mult(layer: Message, i: int) -> float:
     """Return the factor of the learning rate of parameter `i`."""
     return float(layer.param[i].lr_mult) if i < len(layer.param) else 1.0
+
+
+def _check_counts(layer: Message, params: int) -> None:
+    name = f'layer "{layer.name}" ({layer.type})'
+    if len(layer.param) > params:
+        raise ValueError(f"{name}: {len(layer.param)} param for {params} parameter(s); remove some")
+    if len(layer.propagate_down) not in (0, len(layer.bottom)):
+        raise ValueError(
+            f"{name}: {len(layer.propagate_down)} propagate_down for {len(layer.bottom)} bottom "
+            f"blob(s); give one each or none"
+        )
 
 
 def _forced(layer: Message, params: int) -> Flow:
@@ -106,3 +124,36 @@ def _towards_loss(
                 cut.add(name)
         kept.append(flow)
     return kept[::-1]
+
+
+def learnable(layers: Sequence[Layer]) -> list[tuple[Blob, float, float]]:
+    """Return each parameter once, with the factors of its learning rate and its decay.
+
+    A parameter that several layers share has the factors that any of them gives.
+
+    Raises
+    ------
+    ValueError
+        When two layers give other factors to a parameter that they share.
+    """
+    blobs: dict[int, Blob] = {}
+    given: dict[int, dict[str, float]] = {}
+    for layer in layers:
+        for i, blob in enumerate(layer.blobs):
+            memory = id(blob.values)
+            blobs.setdefault(memory, blob)
+            factors = given.setdefault(memory, {})
+            for name in ("lr_mult", "decay_mult") if i < len(layer.param.param) else ():
+                spec = layer.param.param[i]
+                if not spec.HasField(name):
+                    continue
+                value = float(getattr(spec, name))
+                if factors.setdefault(name, value) != value:
+                    raise ValueError(
+                        f'layer "{layer.name}": parameter "{spec.name}" has {name} {value:g}, and '
+                        f"{factors[name]:g} in the layer that it is shared with"
+                    )
+    return [
+        (blob, given[memory].get("lr_mult", 1.0), given[memory].get("decay_mult", 1.0))
+        for memory, blob in blobs.items()
+    ]

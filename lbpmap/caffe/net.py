@@ -129,6 +129,7 @@ class Net(Weighted):
         self._learning = False
         with located(source):
             params = graph.layers_for(description, state)
+            self.outputs = graph.outputs(params)  # the tops that losses get have no reader to name
             parts = assembly.assemble(params, force_backward=description.force_backward)
         self.name = str(description.name)
         self.layers = parts.layers
@@ -141,7 +142,6 @@ class Net(Weighted):
         self.bottom_names = OrderedDict((la.name, list(la.param.bottom)) for la in self.layers)
         inputs = [layer.param.top for layer in self.layers if layer.type == "Input"]
         self.inputs = [name for tops in inputs for name in tops]
-        self.outputs = graph.outputs(params)
         self.blob_loss_weights = OrderedDict.fromkeys(self.blobs, 0.0)
         for layer in self.layers:
             self.blob_loss_weights.update(zip(layer.param.top, layer.loss_weights))

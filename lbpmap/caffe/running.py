@@ -73,11 +73,11 @@ class Running:
         with engine.precision():
             for i in range(first, last - 1, -1):
                 layer, bottoms, tops = self._part(i)
+                _call(self.before_backward, i)
                 if layer.flow.any:
-                    _call(self.before_backward, i)
                     with located(self._place(layer)):
                         passes.backward(layer, bottoms, tops, device)
-                    _call(self.after_backward, i)
+                _call(self.after_backward, i)
 
     def fit(self, first: int) -> None:
         """Fit the tops of the layers from `first` on to their bottoms, as Caffe does each time.

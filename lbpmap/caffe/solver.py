@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lbpmap.caffe import engine, flow, policies, updates
-from lbpmap.caffe.blob import Blob
 from lbpmap.caffe.formats import prototxt, solverstate
 from lbpmap.caffe.formats.messages import MESSAGES
 from lbpmap.caffe.located import located
@@ -85,7 +84,7 @@ class Solver:
         self.net, self._tests = read_nets(self.param, self._source)
         self.test_nets = [test.net for test in self._tests]
         self.iter = 0
-        self._learnable = _learnable(self.net)
+        self._learnable = flow.learnable(self.net.layers)
         self._history: list[list[torch.Tensor]] = []
         self._callbacks: list[tuple[Callable[[], object], Callable[[], object]]] = []
         self._losses: deque[float] = deque(maxlen=max(1, self.param.average_loss))
@@ -119,7 +118,6 @@ class Solver:
             for _on_start, on_gradients in self._callbacks:
                 on_gradients()
             self.apply_update()
-            self.iter += 1
             if p.snapshot and self.iter % p.snapshot == 0:
                 self.snapshot()
 
@@ -135,7 +133,7 @@ class Solver:
             self._test_all()
 
     def apply_update(self) -> None:
-        """Change the parameters by their gradients, which become what was taken off.
+        """Change the parameters by their gradients, which become what was taken off; count it.
 
         Gradients are clipped together, divided by `iter_size`, regularised, and given to the
         solver's rule, in Caffe's order.
@@ -161,6 +159,7 @@ class Solver:
             updates.regularise(p, gradient, values, p.weight_decay * decay_mult)
             rule.update(p, gradient, history, rate * lr_mult, self.iter)
             values.sub_(gradient)
+        self.iter += 1
 
     def snapshot(self) -> None:
         """Write ``PREFIX_iter_N.caffemodel`` and ``.solverstate``, in HDF5 if the solver says so.
@@ -269,17 +268,6 @@ class Solver:
                     name,
                     np.array2string(score, precision=6),
                 )
-
-
-def _learnable(net: Net) -> list[tuple[Blob, float, float]]:
-    """Return each parameter once, with the factors of its learning rate and its decay."""
-    found: dict[int, tuple[Blob, float, float]] = {}
-    for layer in net.layers:
-        for i, blob in enumerate(layer.blobs):
-            spec = layer.param.param[i] if i < len(layer.param.param) else None
-            decay_mult = float(spec.decay_mult) if spec is not None else 1.0
-            found.setdefault(id(blob.values), (blob, flow.lr_mult(layer.param, i), decay_mult))
-    return list(found.values())
 
 
 def _some(shapes: list[tuple[int, ...]]) -> str:

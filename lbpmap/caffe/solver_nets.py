@@ -68,7 +68,7 @@ def read_nets(p: Message, source: str) -> tuple[Net, list[TestNet]]:
         *_files([p.train_net] if p.HasField("train_net") else [], source),
         *_inline([p.train_net_param] if p.HasField("train_net_param") else [], source),
     ]
-    if len(learning) + len(training) != 1 and not (len(learning) == len(training) == 1):
+    if len(learning) + len(training) != 1:
         raise ValueError(
             f"{source}: {len(learning) + len(training)} nets to train; give one of net, net_param, "
             f"train_net, train_net_param"

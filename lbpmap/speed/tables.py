@@ -108,9 +108,8 @@ def _cell(row: Row | None) -> str:
 
 
 def _peer(rows: Sequence[Row]) -> str:
-    """Give the peer that is best at the first size, and how many times as long it takes at each."""
-    best = rows[0].best_peer
-    if best is None:
-        return ""
-    times = [f"{r.peers[best] / r.ns_per_pixel:.2g} x" for r in rows if best in r.peers]
-    return f"{' / '.join(times)} ({best})"
+    """Give how many times as long the best peer takes at each size, and which it is."""
+    found = [(f"{r.times_the_peer:.2g} x", r.best_peer) for r in rows if r.times_the_peer]
+    if len({name for _, name in found}) == 1:
+        return f"{' / '.join(times for times, _ in found)}, {found[0][1]}"
+    return " / ".join(f"{times}, {name}" for times, name in found)

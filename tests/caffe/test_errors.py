@@ -119,7 +119,7 @@ def pool(settings, more="", top=None):
         ),
         (
             one("Dropout", "dropout_param { dropout_ratio: 1 }"),
-            "dropout_ratio is 1, it must lie between",
+            "dropout_ratio is 1, it must be from 0 to below 1",
         ),
         (one("Exp", "exp_param { base: 0 }"), "base is 0, it must be positive"),
         (one("Log", "log_param { base: 1 }"), "base is 1, it must be positive, .* 1 has no Log"),

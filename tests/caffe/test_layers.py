@@ -332,5 +332,5 @@ def test_a_loss_without_a_top_gets_one(text_file):
         ),
         caffe.TEST,
     )
-    assert net.outputs == ["(automatic)"]
-    assert net.forward(a=[1, 2], b=[3, 4])["(automatic)"] == 2
+    assert net.outputs == []
+    assert net.forward(["(automatic)"], a=[1, 2], b=[3, 4])["(automatic)"] == 2

@@ -446,6 +446,6 @@ def test_losses_that_name_no_top_go_together(text_file):
         'layer { name: "two" type: "EuclideanLoss" bottom: "a" bottom: "a" }'
     )
     net = caffe.Net(text_file(text), caffe.TEST)
-    losses = net.forward(a=[1, 2], b=[3, 4])
+    losses = net.forward(["(automatic)", "(automatic) 2"], a=[1, 2], b=[3, 4])
     assert (losses["(automatic)"], losses["(automatic) 2"]) == (2, 0)
     assert net.loss() == 2

@@ -375,3 +375,38 @@ def test_gradients_are_written_and_read_with_the_weights(solver_of, tmp_path):
     assert sizes[0] >= sizes[1] + 4 * 57  # as many gradients as weights
     net = caffe.Net("net.prototxt", "with.caffemodel", caffe.TEST)
     np.testing.assert_array_equal(net.params["one"][0].diff, solver.net.params["one"][0].diff)
+
+
+def test_an_update_by_hand_counts(solver_of):
+    solver = solver_of("momentum: 0.9")
+    by_hand = solver_of("momentum: 0.9")
+    solver.step(3)
+    for _ in range(3):
+        by_hand.net.clear_param_diffs()
+        by_hand.net.forward()
+        by_hand.net.backward()
+        by_hand.apply_update()
+    assert solver.iter == by_hand.iter == 3
+    np.testing.assert_array_equal(weights(solver.net), weights(by_hand.net))
+
+
+def test_shared_parameters_learn_at_one_rate(solver_of):
+    shared = NET.replace("param { lr_mult: 1 decay_mult: 1 }", 'param { name: "w" lr_mult: 3 }')
+    shared = shared.replace("num_output: 6", "num_output: 5").replace(
+        'layer { name: "relu"',
+        'layer { name: "again" type: "InnerProduct" bottom: "one" top: "again" param { name: "w" } '
+        'inner_product_param { num_output: 5 } } layer { name: "relu"',
+    )
+    shared = shared.replace('type: "ReLU" bottom: "one"', 'type: "ReLU" bottom: "again"')
+    shared = shared.replace('bottom: "again" top: "one"', 'bottom: "again" top: "relu"')
+    shared = shared.replace(
+        'type: "InnerProduct" bottom: "one" top: "two"',
+        'type: "InnerProduct" bottom: "relu" top: "two"',
+    )
+    solver = solver_of("", shared)
+    before, bias = solver.net.params["one"][0].data.copy(), solver.net.params["again"][0]
+    solver.step(1)
+    np.testing.assert_allclose(before - bias.data, bias.diff, rtol=0, atol=1e-6)
+    other = shared.replace('param { name: "w" }', 'param { name: "w" lr_mult: 2 }')
+    with pytest.raises(ValueError, match=r'layer "again": parameter "w" has lr_mult 2, and 3 in'):
+        solver_of("", other)

@@ -38,7 +38,7 @@ class _Datums:
 def open_source(layer: Message) -> Pictures:
     """Open the database of a Data layer.
 
-    `rand_skip` has no effect, as in Caffe 1.0.
+    `rand_skip` and `force_encoded_color` have no effect, as in Caffe 1.0.
 
     Raises
     ------
@@ -49,11 +49,9 @@ def open_source(layer: Message) -> Pictures:
     if p.backend != _LMDB:
         raise database.leveldb_error(p.source)
     batch = positive(p.batch_size, "batch_size")
-    # The oldest prototxts ask for colour in data_param.
-    force_color = t.force_color or p.force_encoded_color
-    if force_color and t.force_gray:
+    if t.force_color and t.force_gray:
         raise ValueError("force_color and force_gray are both set; give one of them")
-    color = True if force_color else False if t.force_gray else None
+    color = True if t.force_color else False if t.force_gray else None
     datums = _Datums(database.Records(p.source), color)
     return Pictures(datums, datums.first(), transform.of(layer), batch, len(layer.top) > 1)
 

@@ -219,8 +219,8 @@ def softmax(layer: Message, bottoms: list[Shape]) -> Plan:
 def dropout(layer: Message, bottoms: list[Shape]) -> Plan:
     """Keep the shape of the bottom."""
     ratio = layer.dropout_param.dropout_ratio
-    if not 0 < ratio < 1:
-        raise ValueError(f"dropout_ratio is {ratio:g}, it must lie between 0 and 1")
+    if not 0 <= ratio < 1:
+        raise ValueError(f"dropout_ratio is {ratio:g}, it must be from 0 to below 1")
     return Plan((bottoms[0],))
 
 
@@ -269,8 +269,18 @@ def bias(layer: Message, bottoms: list[Shape]) -> Plan:
     return Plan((bottoms[0],), params)
 
 
+def mvn(layer: Message, bottoms: list[Shape]) -> Plan:
+    """Give the top four axes, as Caffe does: those that the bottom lacks have a length of 1."""
+    shape = bottoms[0]
+    if len(shape) > 4:
+        raise ValueError(f"the input must have at most four axes, got shape {shape}")
+    return Plan(((*shape, *(1,) * (4 - len(shape))),))
+
+
 def batch_norm(layer: Message, bottoms: list[Shape]) -> Plan:
     """Keep the shape of the bottom; sums of mean and variance a channel, and their weight."""
-    channels = bottoms[0][1:2] or (1,)
+    channels = bottoms[0][1:2]
+    if not channels:
+        raise ValueError(f"the input must have channels, got shape {bottoms[0]}")
     zero = constant(0)
     return Plan((bottoms[0],), (Param(channels, zero), Param(channels, zero), Param((1,), zero)))

@@ -126,7 +126,7 @@ LAYER_TYPES: dict[str, LayerType] = {
     "LRN": LayerType(rules.lrn),
     "LSTM": LayerType(recurrent, bottoms=(2, 5), tops=(1, 3)),
     "Log": LayerType(rules.exponential),
-    "MVN": LayerType(rules.same),
+    "MVN": LayerType(rules.mvn),
     "MemoryData": LayerType(data.memory_data, bottoms=(0, 0), tops=(2, 2), stateful=True),
     "MultinomialLogisticLoss": LayerType(losses.loss_of_labels, bottoms=(2, 2), loss=True),
     "PReLU": LayerType(rules.prelu),

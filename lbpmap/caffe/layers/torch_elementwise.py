@@ -198,4 +198,4 @@ def mvn(layer: Layer, bottoms: Tensors, params: Tensors) -> Tensors:
         with torch.no_grad():
             constant = (variance.sqrt() + p.eps).square() - variance
         result = result / (variance + constant).sqrt()
-    return [result.reshape(shape)]
+    return [result.reshape(*shape, *(1,) * (4 - len(shape)))]

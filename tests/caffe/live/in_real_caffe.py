@@ -46,7 +46,7 @@ def fill(net, given, seed=0):
         for name, blobs in net.params.items():
             for i, blob in enumerate(blobs):
                 drawn = rng.uniform(-1, 1, blob.data.shape)
-                blob.data[...] = given.get("%s[%d]" % (name, i), drawn)
+                blob.data[...] = given.get(f"{name}[{i}]", drawn)
     for name in net.inputs:
         drawn = rng.uniform(-1, 1, net.blobs[name].data.shape)
         net.blobs[name].data[...] = given.get(name, drawn)
@@ -64,9 +64,9 @@ def everything(net, diffs=True, prefix=""):
     """Copy all blobs and parameters of a net, with their gradients."""
     found = {}
     for name, blob in net.blobs.items():
-        found["%sdata %s" % (prefix, name)] = blob.data.copy()
+        found[f"{prefix}data {name}"] = blob.data.copy()
         if diffs:
-            found["%sdiff %s" % (prefix, name)] = blob.diff.copy()
+            found[f"{prefix}diff {name}"] = blob.diff.copy()
     found.update(parameters(net, diffs, prefix))
     return found
 
@@ -76,15 +76,15 @@ def parameters(net, diffs=True, prefix=""):
     found = {}
     for name, blobs in net.params.items():
         for i, blob in enumerate(blobs):
-            found["%sparam %s %d" % (prefix, name, i)] = blob.data.copy()
+            found[f"{prefix}param {name} {i}"] = blob.data.copy()
             if diffs:
-                found["%sparam diff %s %d" % (prefix, name, i)] = blob.diff.copy()
+                found[f"{prefix}param diff {name} {i}"] = blob.diff.copy()
     return found
 
 
 def structure(net):
     """Copy the names of a net: blobs, layers, what is read and made, shapes, loss weights."""
-    found = {
+    return {
         "blobs": list(net.blobs),
         "layers": list(net._layer_names),
         "types": [layer.type for layer in net.layers],
@@ -93,11 +93,10 @@ def structure(net):
         "params": list(net.params),
         "param shapes": [str(tuple(b.shape)) for bs in net.params.values() for b in bs],
         "blob shapes": [str(tuple(blob.shape)) for blob in net.blobs.values()],
-        "loss weights": ["%s %g" % pair for pair in net.blob_loss_weights.items()],
-        "tops": ["%s: %s" % (k, " ".join(v)) for k, v in net.top_names.items()],
-        "bottoms": ["%s: %s" % (k, " ".join(v)) for k, v in net.bottom_names.items()],
+        "loss weights": ["{} {:g}".format(*pair) for pair in net.blob_loss_weights.items()],
+        "tops": ["{}: {}".format(k, " ".join(v)) for k, v in net.top_names.items()],
+        "bottoms": ["{}: {}".format(k, " ".join(v)) for k, v in net.bottom_names.items()],
     }
-    return found
 
 
 def both_ways(caffe, given):
@@ -107,11 +106,11 @@ def both_ways(caffe, given):
     found = structure(net)
     for i in range(given.get("passes", 1)):
         for name, value in net.forward().items():
-            found["returned %d %s" % (i, name)] = value.copy()
+            found[f"returned {i} {name}"] = value.copy()
         if given.get("backward", True):
             fill_top_diffs(net)
             net.backward()
-        found.update(everything(net, given.get("backward", True), prefix="%d " % i))
+        found.update(everything(net, given.get("backward", True), prefix=f"{i} "))
     return found
 
 

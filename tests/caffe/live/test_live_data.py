@@ -15,7 +15,7 @@ def batches(caffe, live, given):
     found = live.structure(net)
     for i in range(given.get("batches", 4)):
         net.forward()
-        found.update(live.everything(net, False, "%d " % i))
+        found.update(live.everything(net, False, f"{i} "))
     return found
 
 
@@ -85,14 +85,16 @@ DUMMY = {
 
 @pytest.mark.parametrize("case", DUMMY)
 def test_dummy_data(compare, case):
-    text = f'layer {{ name: "d" type: "DummyData" top: "a" top: "b" dummy_data_param {{ {DUMMY[case]} }} }}'
+    text = 'layer { name: "d" type: "DummyData" top: "a" top: "b" '
+    text += f"dummy_data_param {{ {DUMMY[case]} }} }}"
     compare(batches, {"net.prototxt": text}, phase=1)
 
 
 def test_dummy_data_each_its_own(compare):
     text = (
         'layer { name: "d" type: "DummyData" top: "a" top: "b" dummy_data_param { '
-        "shape { dim: 2 } shape { dim: 1 dim: 3 } data_filler { value: 1 } data_filler { value: 2 } } }"
+        "shape { dim: 2 } shape { dim: 1 dim: 3 } "
+        "data_filler { value: 1 } data_filler { value: 2 } } }"
     )
     compare(batches, {"net.prototxt": text}, phase=0)
 
@@ -126,7 +128,7 @@ def from_memory(caffe, live, given):
     net.set_input_arrays(data, labels)
     for i in range(4):
         net.forward()
-        found.update(live.everything(net, False, "%d " % i))
+        found.update(live.everything(net, False, f"{i} "))
     net.set_input_arrays(data[::-1].copy(), labels[::-1].copy())
     net.forward()
     found.update(live.everything(net, False, "other "))

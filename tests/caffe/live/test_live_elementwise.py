@@ -47,6 +47,12 @@ CASES = {
         X,
     ),
     "mvn with a large eps": ('type: "MVN" mvn_param { eps: 0.5 }', X),
+    "mvn of rows": ('type: "MVN"', {"x": (4, 3)}),
+    "mvn of rows across channels": (
+        'type: "MVN" mvn_param { across_channels: true }',
+        {"x": (4, 3)},
+    ),
+    "dropout of nothing": ('type: "Dropout" dropout_param { dropout_ratio: 0 }', X),
     "scale": ('type: "Scale"', X),
     "scale with bias": ('type: "Scale" scale_param { bias_term: true }', X),
     "scale along two axes": (
@@ -170,18 +176,20 @@ def test_eltwise(compare_net, engine, operation):
     ],
 )
 def test_eltwise_settings(compare_net, engine, settings):
-    body = one(f'type: "Eltwise" eltwise_param {{ {settings} }}', "".join(
-        f'bottom: "{name}" ' for name in "abc"
-    ))
+    body = one(
+        f'type: "Eltwise" eltwise_param {{ {settings} }}',
+        "".join(f'bottom: "{name}" ' for name in "abc"),
+    )
     compare_net(body, dict.fromkeys("abc", (2, 3, 4)))
 
 
 def test_eltwise_max_of_equals(compare_net, engine):
     """Among equals it is the second of two, and the first after it, that gets the gradient."""
     values = np.array(np.meshgrid([0.0, 1, 2], [0.0, 1, 2], [0.0, 1, 2])).reshape(3, 1, 27)
-    body = one('type: "Eltwise" eltwise_param { operation: MAX }', "".join(
-        f'bottom: "{name}" ' for name in "abc"
-    ))
+    body = one(
+        'type: "Eltwise" eltwise_param { operation: MAX }',
+        "".join(f'bottom: "{name}" ' for name in "abc"),
+    )
     compare_net(body, dict(zip("abc", values)))
 
 
@@ -267,7 +275,7 @@ def sums_of_passes(caffe, live, given):
 
 def test_scale_of_every_number_adds_up(in_real, in_ours, engine, check_same):
     """Real Caffe overwrites the gradient of a Scale whose parameter has the shape of its bottom."""
-    layer = 'layer { name: "l" bottom: "x" top: "y" type: "Scale" scale_param { axis: 0 num_axes: -1 } }'
+    layer = one('type: "Scale" scale_param { axis: 0 num_axes: -1 }')
     files = {"net.prototxt": net_of(layer, False)}
     real, ours = in_real(sums_of_passes, files), in_ours(sums_of_passes, files)
     check_same("first", ours["0"], real["0"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+
 import numpy as np
 import pytest
 
@@ -106,7 +109,7 @@ def second_half(caffe, live, given):
     for blobs in solver.net.params.values():
         for blob in blobs:
             blob.data[...] = 0  # what must come from the files
-    solver.restore([name for name in os.listdir(".") if "solverstate" in name][0])
+    solver.restore(next(name for name in os.listdir(".") if "solverstate" in name))
     found = {"iter": solver.iter}
     solver.step(2)
     found.update(live.parameters(solver.net))
@@ -125,8 +128,10 @@ def without_a_break(caffe, live, given):
 def test_snapshots_of_one_in_the_other(in_real, in_ours, check_same, kind, form):
     """The other goes on from them as one would that was never interrupted."""
     settings = SOLVER % f"{SOLVERS[kind]} {FORMATS[form]}"
-    files = {"net.prototxt": NET.replace('name: "w"', "").replace('name: "b"', ""),
-             "solver.prototxt": settings}
+    files = {
+        "net.prototxt": NET.replace('name: "w"', "").replace('name: "b"', ""),
+        "solver.prototxt": settings,
+    }
     whole = in_real(without_a_break, files, **LABELS)
     names = []
     for one, other in ((in_real, in_ours), (in_ours, in_real)):
@@ -180,18 +185,58 @@ def batches(caffe, live, given):
     found = {}
     for i in range(4):
         net.forward()
-        found.update(live.everything(net, False, "%d " % i))
+        found.update(live.everything(net, False, f"{i} "))
     return found
 
 
-def test_a_database_written_here_is_read_by_real_caffe(compare, tmp_path):
-    """Seven pictures in batches of three: the second round begins within the third batch."""
+def database_of(tmp_path, datums):
+    """Write a database here, which real Caffe is to read."""
     pytest.importorskip("lmdb", reason="writes the database")
+    database.write_lmdb(tmp_path / "db", datums)
+    return {"data.mdb": (tmp_path / "db" / "data.mdb").read_bytes()}
+
+
+@pytest.mark.parametrize("settings", ["", "rand_skip: 5"])
+def test_data_of_a_database(compare, tmp_path, settings):
+    """Seven pictures in batches of three: the second round begins within the third batch.
+
+    `rand_skip` has no effect on a Data layer of Caffe 1.0.
+    """
     pictures = np.random.RandomState(3).randint(0, 256, (7, 2, 5, 4)).astype(np.uint8)
     datums = [
         Datum(channels=2, height=5, width=4, data=picture.tobytes(), label=i)
         for i, picture in enumerate(pictures)
     ]
-    database.write_lmdb(tmp_path / "db", datums)
-    files = {"net.prototxt": DATA, "data.mdb": (tmp_path / "db" / "data.mdb").read_bytes()}
-    compare(batches, files)
+    text = DATA.replace("batch_size: 3", f"batch_size: 3 {settings}")
+    compare(batches, {**database_of(tmp_path, datums), "net.prototxt": text})
+
+
+def test_data_of_numbers(compare, tmp_path):
+    values = np.random.RandomState(3).uniform(-1, 1, (4, 40))
+    datums = [Datum(channels=2, height=5, width=4, float_data=row, label=3) for row in values]
+    compare(batches, {**database_of(tmp_path, datums), "net.prototxt": DATA})
+
+
+ENCODED = """
+layer {
+  name: "data" type: "Data" top: "data" top: "label"
+  data_param { source: "db" backend: LMDB batch_size: 3 %s } transform_param { scale: 1 %s }
+}
+"""
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize(
+    "settings", [("", ""), ("", "force_color: true"), ("force_encoded_color: true", "")]
+)
+def test_encoded_pictures(compare, tmp_path, mode, settings):
+    image = pytest.importorskip("PIL.Image")
+    rng = np.random.RandomState(3)
+    datums = []
+    for i in range(4):
+        values = rng.randint(0, 256, (5, 4) if mode == "L" else (5, 4, 3)).astype(np.uint8)
+        file = io.BytesIO()
+        image.fromarray(values).save(file, "PNG")
+        datums.append(Datum(data=file.getvalue(), encoded=True, label=i))
+    text = ENCODED % settings
+    compare(batches, {**database_of(tmp_path, datums), "net.prototxt": text})

@@ -89,7 +89,10 @@ def seeded(caffe, live, given):
         net.blobs["x"].data[...] = 1
         net.forward()
         found.append(net.blobs["y"].data.copy())
-    return {"again": bool((found[0] == found[1]).all()), "other": bool((found[0] == found[2]).all())}
+    return {
+        "again": bool((found[0] == found[1]).all()),
+        "other": bool((found[0] == found[2]).all()),
+    }
 
 
 def test_a_seed_fixes_dropout(compare):

@@ -28,9 +28,10 @@ def loss(kind, settings="", bottoms=("x", "l"), tops=("loss",)):
 ONLY_FIRST = "propagate_down: true propagate_down: false"
 
 
-@pytest.mark.parametrize("normalisation", [f"normalization: {n}" for n in NORMALISATIONS] + [
-    "", "normalize: true", "normalize: false"
-])
+@pytest.mark.parametrize(
+    "normalisation",
+    [f"normalization: {n}" for n in NORMALISATIONS] + ["", "normalize: true", "normalize: false"],
+)
 @pytest.mark.parametrize("ignore", ["", "ignore_label: 1"])
 def test_softmax_loss(compare_net, engine, normalisation, ignore):
     settings = f"loss_param {{ {normalisation} {ignore} }} loss_weight: 2 {ONLY_FIRST}"
@@ -95,8 +96,8 @@ def test_infogain(compare_net, engine, normalisation, ignore):
 
 
 def test_infogain_with_probabilities(compare_net, engine):
-    """SoftmaxWithLoss has them too, but no net of Caffe 1.0 can: it hands its layer of type Softmax,
-    with one top, the loss weights of two."""
+    """For SoftmaxWithLoss no net of Caffe 1.0 can have them: its inner Softmax, of one top, takes
+    over the two loss weights and aborts."""
     settings = "loss_weight: 1.5 loss_weight: 0 infogain_loss_param { axis: -2 }"
     body = LEARNS + loss("InfogainLoss", settings, ("y", "l", "m"), ("loss", "prob"))
     inputs = {"x": SCORES.transpose(0, 3, 1, 2).copy(), "m": np.eye(3).reshape(1, 1, 3, 3)}

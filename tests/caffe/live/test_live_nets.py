@@ -1,4 +1,4 @@
-"""Whole nets against real Caffe: names, splits, which gradients there are, surgery, partial passes."""
+"""Whole nets against real Caffe: names, splits, which gradients there are, partial passes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ NETS = {
     "all frozen": ip("a", "x", FROZEN) + ip("b", "a", FROZEN) + loss("b"),
     "nothing down": ip("a", "x") + RELU + ip("b", "a", "propagate_down: false") + loss("b"),
     "down to the input": ip("a", "x", "propagate_down: true") + loss("a"),
-    "down one way": ip("a", "x") + ip("b", "a", "propagate_down: false") + ip("c", "a") + SUM
+    "down one way": ip("a", "x")
+    + ip("b", "a", "propagate_down: false")
+    + ip("c", "a")
+    + SUM
     + loss("sum"),
     "no loss": ip("a", "x") + RELU + ip("b", "a"),
     "loss aside": ip("a", "x") + ip("b", "a") + ip("c", "x") + loss("c"),
@@ -54,19 +57,26 @@ NETS = {
     "shared loosely": ip("a", "x", 'param { name: "w" share_mode: PERMISSIVE }', 5)
     + 'layer { name: "r" type: "Reshape" bottom: "a" top: "r" '
     "reshape_param { shape { dim: 0 dim: 5 dim: 1 } } }\n"
-    + ip("b", "r", 'param { name: "w" share_mode: PERMISSIVE }', 5) + loss("b"),
+    + ip("b", "r", 'param { name: "w" share_mode: PERMISSIVE }', 5)
+    + loss("b"),
     "a weight on what is no loss": ip("a", "x", "loss_weight: 0.5") + ip("b", "a") + loss("b"),
-    "views": ip("a", "x", outputs=6)
-    + 'layer { name: "r" type: "Reshape" bottom: "a" top: "r" '
+    "views": ip("a", "x", outputs=6) + 'layer { name: "r" type: "Reshape" bottom: "a" top: "r" '
     "reshape_param { shape { dim: 0 dim: 3 dim: 2 } } }\n" + ip("b", "r") + loss("b"),
-    "flattened": 'layer { name: "f" type: "Flatten" bottom: "x" top: "f" }\n' + ip("a", "f")
-    + 'layer { name: "g" type: "Flatten" bottom: "a" top: "g" }\n' + ip("b", "g") + loss("b"),
-    "silenced": ip("a", "x") + ip("b", "x")
-    + 'layer { name: "s" type: "Silence" bottom: "b" }\n' + loss("a"),
+    "flattened": 'layer { name: "f" type: "Flatten" bottom: "x" top: "f" }\n'
+    + ip("a", "f")
+    + 'layer { name: "g" type: "Flatten" bottom: "a" top: "g" }\n'
+    + ip("b", "g")
+    + loss("b"),
+    "silenced": ip("a", "x")
+    + ip("b", "x")
+    + 'layer { name: "s" type: "Silence" bottom: "b" }\n'
+    + loss("a"),
     "by phase": ip("a", "x", "include { phase: TRAIN }")
-    + ip("b", "x", "include { phase: TEST }") + ip("c", "x", "exclude { phase: TEST }"),
+    + ip("b", "x", "include { phase: TEST }")
+    + ip("c", "x", "exclude { phase: TEST }"),
     "by stage and level": ip("a", "x", 'include { stage: "s" }')
-    + ip("b", "x", 'include { not_stage: "s" }') + ip("c", "x", "include { min_level: 1 }")
+    + ip("b", "x", 'include { not_stage: "s" }')
+    + ip("c", "x", "include { min_level: 1 }")
     + ip("d", "x", "include { max_level: 0 }"),
 }
 
@@ -116,7 +126,7 @@ def stages(caffe, live, given):
     found = {}
     for level, names in ((0, []), (1, ["s"]), (2, ["s", "t"])):
         net = caffe.Net("net.prototxt", caffe.TEST, level=level, stages=names)
-        found["%d %s" % (level, names)] = list(net._layer_names)
+        found[f"{level} {names}"] = list(net._layer_names)
     return found
 
 
@@ -130,7 +140,7 @@ def parts(caffe, live, given):
     found = {}
 
     def keep(what, returned):
-        found.update(("%s returned %s" % (what, k), v.copy()) for k, v in returned.items())
+        found.update((f"{what} returned {k}", v.copy()) for k, v in returned.items())
         found.update(live.everything(net, True, what + " "))
 
     net.forward()
@@ -196,12 +206,15 @@ def all_batches(caffe, live, given):
     rng = np.random.RandomState(8)
     x, labels = rng.uniform(-1, 1, (10, 5)), rng.randint(0, 3, 10)
     # Not "loss": it is one number a batch, which has no rows.
-    found = {"f " + k: v for k, v in net.forward_all(blobs=["b"], x=x, l=labels).items() if k != "loss"}
-    return found
+    return {
+        "f " + k: v for k, v in net.forward_all(blobs=["b"], x=x, l=labels).items() if k != "loss"
+    }
 
 
 def test_forward_all(compare, engine):
-    compare(all_batches, {"net.prototxt": HEAD + ip("a", "x") + ip("b", "a") + NETS_LABEL}, **LABELS)
+    compare(
+        all_batches, {"net.prototxt": HEAD + ip("a", "x") + ip("b", "a") + NETS_LABEL}, **LABELS
+    )
 
 
 NETS_LABEL = 'layer { name: "s" type: "Silence" bottom: "l" }\n'
@@ -211,10 +224,10 @@ def hooks(caffe, live, given):
     net = caffe.Net("net.prototxt", caffe.TEST)
     live.fill(net, given)
     seen = []
-    net.before_forward(lambda i: seen.append("bf %d" % i))
-    net.after_forward(lambda i: seen.append("af %d" % i))
-    net.before_backward(lambda i: seen.append("bb %d" % i))
-    net.after_backward(lambda i: seen.append("ab %d" % i))
+    net.before_forward(lambda i: seen.append(f"bf {i}"))
+    net.after_forward(lambda i: seen.append(f"af {i}"))
+    net.before_backward(lambda i: seen.append(f"bb {i}"))
+    net.after_backward(lambda i: seen.append(f"ab {i}"))
     net.forward()
     net.backward()
     return {"seen": seen}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
+import os
+
 import pytest
 
 MODULE = '''
@@ -164,7 +165,7 @@ def failing(caffe, live, given):
 
     sys.path.insert(0, os.getcwd())
     try:
-        net = caffe.Net("net.prototxt", caffe.TEST)
+        caffe.Net("net.prototxt", caffe.TEST)
     except Exception as error:
         return {"type": type(error).__name__, "text": str(error)}
     finally:

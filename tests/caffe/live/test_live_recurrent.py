@@ -66,7 +66,7 @@ def reshaped(caffe, live, given):
         cont[0] = 0
         live.fill(net, {"fill_params": False, "cont": cont}, seed=i)
         net.forward()
-        found.update(live.everything(net, False, "%d " % i))
+        found.update(live.everything(net, False, f"{i} "))
     return found
 
 
@@ -74,7 +74,8 @@ def reshaped(caffe, live, given):
 def test_another_number_of_sequences(compare, engine, kind):
     """Real Caffe aborts at another number of steps; lbpmap.caffe takes it."""
     inputs = "".join(
-        f'layer {{ name: "{name}" type: "Input" top: "{name}" input_param {{ shape {{ {dims} }} }} }}'
+        f'layer {{ name: "{name}" type: "Input" top: "{name}" '
+        f"input_param {{ shape {{ {dims} }} }} }}"
         for name, dims in (("x", "dim: 5 dim: 3 dim: 2 dim: 3"), ("cont", "dim: 5 dim: 3"))
     )
     compare(reshaped, {"net.prototxt": inputs + layer(kind)})

@@ -1,4 +1,4 @@
-"""Solvers against real Caffe: rules, policies, clipping, iter_size, what the gradients hold after."""
+"""Solvers against real Caffe: rules, policies, clipping, iter_size, what gradients hold after."""
 
 from __future__ import annotations
 
@@ -21,10 +21,14 @@ layer {
 layer { name: "loss" type: "SoftmaxWithLoss" bottom: "b" bottom: "l" top: "loss" }
 """
 FROZEN = NET.replace("param { lr_mult: 1", "param { lr_mult: 0")
-SHARED = NET.replace("num_output: 6", "num_output: 5").replace(
-    "param { lr_mult: 1 decay_mult: 1 } param { lr_mult: 2 decay_mult: 0 }", 'param { name: "w" }'
-).replace("param { lr_mult: 0.5 decay_mult: 3 }", 'param { name: "w" }').replace(
-    "num_output: 3", "num_output: 5"
+SHARED = (
+    NET.replace("num_output: 6", "num_output: 5")
+    .replace(
+        "param { lr_mult: 1 decay_mult: 1 } param { lr_mult: 2 decay_mult: 0 }",
+        'param { name: "w" }',
+    )
+    .replace("param { lr_mult: 0.5 decay_mult: 3 }", 'param { name: "w" }')
+    .replace("num_output: 3", "num_output: 5")
 )
 LABELS = {"l": np.array([0.0, 2, 1, 1])}
 
@@ -69,8 +73,8 @@ def steps(caffe, live, given):
     found = {}
     for i in range(5):
         solver.step(1)
-        found.update(live.parameters(solver.net, True, "%d " % i))
-        found["%d iter" % i] = solver.iter
+        found.update(live.parameters(solver.net, True, f"{i} "))
+        found[f"{i} iter"] = solver.iter
     found.update(live.everything(solver.net))
     return found
 
@@ -98,7 +102,7 @@ def by_hand(caffe, live, given):
         solver.net.forward()
         solver.net.backward()
         solver.apply_update()
-        found.update(live.parameters(solver.net, True, "%d " % i))
+        found.update(live.parameters(solver.net, True, f"{i} "))
     found["iter"] = solver.iter
     return found
 
@@ -113,7 +117,7 @@ def callbacks(caffe, live, given):
     live.fill(solver.net, given)
     seen = []
     solver.add_callback(
-        lambda: seen.append("start %d" % solver.iter), lambda: seen.append("ready %d" % solver.iter)
+        lambda: seen.append(f"start {solver.iter}"), lambda: seen.append(f"ready {solver.iter}")
     )
     solver.step(2)
     return {"seen": seen}
