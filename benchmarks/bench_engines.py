@@ -70,6 +70,7 @@ def in_turns(runs, rounds):
     times = {name: [] for name in runs}
     for turn in range(rounds + 1):
         for name, run in runs.items():
+            time.sleep(0.2)  # threads of the library before may spin a while for more work
             start = time.perf_counter()
             run()
             if turn:  # the first warms up
@@ -149,11 +150,15 @@ def test_training_step(benchmark, deploy, weights, tmp_path, batch):
         F.cross_entropy(straight(params, tensor), target).backward()
         sgd.step()
 
+    # One step, and what it has taken off. Below the pooling rounding decides near ties, and a
+    # gradient then goes to another pixel: the layers above it are compared.
+    functional()
+    solver.step(1)
+    for name, theirs in list(zip(solver.net.params, params))[-3:]:
+        for blob, p, start in zip(solver.net.params[name], theirs, weights.params[name]):
+            expected = start.data - p.detach().numpy()
+            apart = np.abs((start.data - blob.data) - expected).max()
+            assert apart <= 1e-3 * np.abs(expected).max() + 1e-7, name
     found = in_turns({"straight": functional, "solver": lambda: solver.step(1)}, 3)
-    # Rounding decides near ties in the pooling, and a gradient then goes to another pixel.
-    for mine, theirs, first in zip(solver.net.params.values(), params, weights.params.values()):
-        for blob, p, start in zip(mine, theirs, first):
-            apart = np.linalg.norm(blob.data - p.detach().numpy())
-            assert apart <= 0.02 * np.linalg.norm(blob.data - start.data)
     report(benchmark, found, batch)
     benchmark.pedantic(lambda: solver.step(1), rounds=1)
