@@ -1,8 +1,7 @@
 """Jobs that real Caffe and lbpmap.caffe both do, so that what they find can be compared.
 
-LBPMAP_REAL_CAFFE holds a command that runs a Python with real Caffe, such as
-``chroot /srv/bullseye python3``; LBPMAP_REAL_CAFFE_ROOT the folder that is that command's root.
-Without the first, everything here is skipped.
+LBPMAP_CAFFE_PYTHON holds a command that runs a Python with real Caffe, such as
+``chroot FOLDER python3`` with a folder of `prepare.sh`. Without it, everything here is skipped.
 """
 
 from __future__ import annotations
@@ -41,13 +40,14 @@ class Refused(Exception):
 
 
 class RealCaffe:
-    """A process that does jobs, started again after a job at which it aborted."""
+    """A process that has real Caffe and does jobs, each in a child of its own that may abort."""
 
-    def __init__(self, command: list[str], root: Path) -> None:
+    def __init__(self, command: list[str]) -> None:
         self._command = command
-        self._root = root
+        changes_root = Path(command[0]).name == "chroot" and len(command) > 1
+        self._root = Path(command[1] if changes_root else "/").resolve()
         self._process: subprocess.Popen[str] | None = None
-        self.folder = Path(tempfile.mkdtemp(prefix="lbpmap-live-", dir=root / "tmp"))
+        self.folder = Path(tempfile.mkdtemp(prefix="lbpmap-live-", dir=self._root / "tmp"))
         shutil.copy(SCRIPT, self.folder)
 
     def do(self, folder: Path) -> dict[str, Any]:
@@ -63,7 +63,8 @@ class RealCaffe:
         print(self._inside(folder), self._inside(result), file=process.stdin, flush=True)
         answer = process.stdout.readline()
         if not answer:
-            self._end()
+            raise RuntimeError((self.folder / "log").read_text(errors="replace")[-2000:])
+        if answer == "aborted\n":
             raise Refused((self.folder / "log").read_text(errors="replace")[-2000:])
         if answer != "done\n":
             raise Refused(json.loads(answer))
@@ -72,19 +73,15 @@ class RealCaffe:
 
     def close(self) -> None:
         """End the process and remove the jobs."""
-        self._end()
-        shutil.rmtree(self.folder)
-
-    def _end(self) -> None:
         if self._process is not None:
             self._process.communicate()
-            self._process = None
+        shutil.rmtree(self.folder)
 
     def _inside(self, path: Path) -> str:
         return "/" + str(path.relative_to(self._root))
 
     def _start(self) -> subprocess.Popen[str]:
-        with open(self.folder / "log", "w") as log:
+        with open(self.folder / "log", "a") as log:
             return subprocess.Popen(
                 [*self._command, self._inside(self.folder / SCRIPT.name)],
                 stdin=subprocess.PIPE,
@@ -95,15 +92,20 @@ class RealCaffe:
             )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test of this folder."""
+    for item in items:
+        if SCRIPT.parent in item.path.parents:
+            item.add_marker(pytest.mark.real_caffe)
+
+
 @pytest.fixture(scope="session")
 def real() -> Iterator[RealCaffe]:
     """Give the process that has real Caffe; skip the test where there is none."""
-    command = os.environ.get("LBPMAP_REAL_CAFFE")
+    command = os.environ.get("LBPMAP_CAFFE_PYTHON")
     if not command:
-        pytest.skip("no real Caffe to compare with (set LBPMAP_REAL_CAFFE to its Python)")
-    process = RealCaffe(
-        shlex.split(command), Path(os.environ.get("LBPMAP_REAL_CAFFE_ROOT", "/")).resolve()
-    )
+        pytest.skip("no real Caffe to compare with (set LBPMAP_CAFFE_PYTHON to its Python)")
+    process = RealCaffe(shlex.split(command))
     yield process
     process.close()
 
