@@ -60,11 +60,14 @@ def assemble(params: Sequence[Message], *, force_backward: bool = False) -> Asse
     _check_memory(plans, params)
     weights = [_loss_weights(layer) for layer in params]
     flows = flow.wanted(params, [len(plan.params) for plan in plans], weights, force_backward)
+    _freeze_statistics(params)
     blobs = {name: Blob(shape) for name, shape in blob_shapes.items()}
     for layer in params:
-        if shapes.LAYER_TYPES[layer.type].shares:
+        if shapes.shares_values(layer):
             for top in layer.top:
                 blobs[top].share(blobs[layer.bottom[0]])
+        if shapes.shares_gradients(layer):
+            blobs[layer.top[0]].share_diff(blobs[layer.bottom[0]])
     workspace = Workspace()
     owners: dict[str, Blob] = {}
     layers = [
@@ -102,8 +105,7 @@ def _loss_weights(layer: Message) -> list[float]:
 def _complete(params: Sequence[Message]) -> None:
     """Add what Caffe's layers add to their own settings, which are saved with the weights.
 
-    Losses that name no top get one, numbered from the second on, and a weight of 1; the statistics
-    of BatchNorm never learn.
+    Losses that name no top get one, numbered from the second on, and a weight of 1.
     """
     unnamed = 0
     for layer in params:
@@ -114,14 +116,21 @@ def _complete(params: Sequence[Message]) -> None:
                 layer.top.append(AUTOMATIC if unnamed == 1 else f"{AUTOMATIC} {unnamed}")
             if not len(layer.loss_weight):
                 layer.loss_weight.append(1)
-        if layer.type == "BatchNorm":
-            if any(spec.lr_mult != 0 for spec in layer.param):
-                raise ValueError(
-                    f"{described(layer)}: its statistics cannot learn; give param {{ lr_mult: 0 }} "
-                    f"three times, or none"
-                )
-            while len(layer.param) < _STATISTICS:
-                layer.param.add(lr_mult=0)
+        if layer.type == "BatchNorm" and any(spec.lr_mult != 0 for spec in layer.param):
+            raise ValueError(
+                f"{described(layer)}: its statistics cannot learn; give param {{ lr_mult: 0 }} "
+                f"three times, or none"
+            )
+
+
+def _freeze_statistics(params: Sequence[Message]) -> None:
+    """Let those of BatchNorm never learn.
+
+    Caffe's layer says so itself, which its net does not hear when it looks where gradients flow.
+    """
+    for layer in params:
+        while layer.type == "BatchNorm" and len(layer.param) < _STATISTICS:
+            layer.param.add(lr_mult=0)
 
 
 def plan_all(
@@ -159,9 +168,7 @@ def plan_all(
 def _check_in_place(layer: Message, plan: Plan, blob_shapes: dict[str, Shape]) -> None:
     """Refuse a layer that writes to its own bottom a result of another shape, or a mere view."""
     for name, shape in zip(layer.top, plan.tops):
-        if name in layer.bottom and (
-            blob_shapes[name] != shape or shapes.LAYER_TYPES[layer.type].shares
-        ):
+        if name in layer.bottom and (blob_shapes[name] != shape or shapes.shares_values(layer)):
             raise ValueError(
                 f'{described(layer)}: cannot overwrite its bottom "{name}" in place; give its top '
                 f"another name"

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lbpmap.caffe.blob import Blob
-from lbpmap.caffe.formats.messages import Message
+from lbpmap.caffe.formats.messages import MESSAGES, Message
 from lbpmap.caffe.layers import shapes
 from lbpmap.caffe.layers.plan import Flow, Layer
+
+_ALWAYS_DOWN = frozenset({"BatchNorm", "Flatten", "Im2col", "MVN", "Softmax"})
 
 
 def loss_weights(layer: Message) -> list[float]:
@@ -64,22 +66,19 @@ def wanted(
     ValueError
         When a layer has settings for more parameters than it has, or for some bottoms only.
     """
-    flows = []
+    flows, runs = [], []
     learns: set[str] = set()  # blobs that something before them learns through
     for layer, count in zip(layers, params):
         _check_counts(layer, count)
-        if len(layer.propagate_down):
-            bottoms = tuple(layer.propagate_down[i] for i in range(len(layer.bottom)))
-        else:
-            bottoms = tuple(name in learns for name in layer.bottom)
+        reached = tuple(name in learns for name in layer.bottom)
         own = tuple(lr_mult(layer, i) != 0 for i in range(count))
-        learns.difference_update(layer.top)
-        if any(bottoms) or any(own):
+        runs.append(any(reached) or any(own))
+        if runs[-1]:
             learns.update(layer.top)
-        flows.append(Flow(bottoms, own))
+        flows.append(Flow(tuple(layer.propagate_down) or reached, own))
     if force:
         return [_forced(layer, count) for layer, count in zip(layers, params)]
-    return _towards_loss(layers, flows, weights)
+    return _towards_loss(layers, flows, runs, weights)
 
 
 def lr_mult(layer: Message, i: int) -> float:
@@ -104,26 +103,45 @@ def _forced(layer: Message, params: int) -> Flow:
 
 
 def _towards_loss(
-    layers: Sequence[Message], flows: Sequence[Flow], weights: Sequence[Sequence[float]]
+    layers: Sequence[Message],
+    flows: Sequence[Flow],
+    runs: Sequence[bool],
+    weights: Sequence[Sequence[float]],
 ) -> list[Flow]:
-    """Keep only the flows that a loss lies behind and that nothing cuts off."""
+    """Keep only the flows of layers that run, that a loss lies behind and that nothing cuts off."""
     under_loss: set[str] = set()
     cut: set[str] = set()  # blobs whose only reader passes no gradient down
     kept = []
-    for layer, flow, own in zip(reversed(layers), reversed(flows), reversed(weights)):
+    for layer, flow, run, own in zip(
+        reversed(layers), reversed(flows), reversed(runs), reversed(weights)
+    ):
         counts = any(own) or any(name in under_loss for name in layer.top)
-        skipped = all(name in cut for name in layer.top)
-        if not counts or skipped or not flow.any:
-            flow = Flow((False,) * len(flow.bottoms), (False,) * len(flow.params))
-        under_loss.difference_update(layer.top)
-        cut.difference_update(layer.top)
-        for name, want in zip(layer.bottom, flow.bottoms):
+        cut_off = run and all(name in cut for name in layer.top)
+        bottoms = flow.bottoms if counts and not cut_off else (False,) * len(flow.bottoms)
+        for name, want in zip(layer.bottom, bottoms):
             if counts:
                 under_loss.add(name)
             if not want:
                 cut.add(name)
+        if not run or not counts or cut_off:
+            flow = Flow((False,) * len(flow.bottoms), (False,) * len(flow.params))
+        else:
+            flow = Flow(_always_down(layer) or bottoms, flow.params)
         kept.append(flow)
     return kept[::-1]
+
+
+def _always_down(layer: Message) -> tuple[bool, ...]:
+    """Give the flow of layers that compute the gradient of their bottom when they run at all.
+
+    In Caffe these do not ask whether it is wanted: an input below a BatchNorm has a gradient.
+    """
+    across = MESSAGES["LRNParameter"].ACROSS_CHANNELS
+    if layer.type in _ALWAYS_DOWN or (
+        layer.type == "LRN" and layer.lrn_param.norm_region == across
+    ):
+        return (True,)
+    return ()
 
 
 def learnable(layers: Sequence[Layer]) -> list[tuple[Blob, float, float]]:

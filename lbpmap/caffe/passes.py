@@ -46,6 +46,8 @@ def forward(
         When the values are wrong, such as a label that is no class.
     """
     layer.kept.pop("graph", None)
+    if shapes.shares_gradients(layer.param):
+        return
     if layer.type in on_host.FORWARD:
         on_host.FORWARD[layer.type](layer, bottoms, tops)
     elif device is not None and _runs_on_torch(layer):
@@ -75,7 +77,7 @@ def backward(layer: Layer, bottoms: list[Blob], tops: list[Blob], device: torch.
         if layer.type in on_host.BACKWARD:
             on_host.BACKWARD[layer.type](layer, tops, list(layer.flow.bottoms), bottoms)
         return
-    if not _runs_on_torch(layer):
+    if not _runs_on_torch(layer) or shapes.shares_gradients(layer.param):
         return
     import torch
 
@@ -126,7 +128,7 @@ def _forward_on_torch(
     from lbpmap.caffe.layers import on_torch
 
     track = layer.flow.any and layer.param.phase == TRAIN
-    shares = shapes.LAYER_TYPES[layer.type].shares
+    shares = shapes.shares_values(layer.param)
     if shares and not track:
         return
     inputs = [blob.tensor(device) for blob in bottoms]

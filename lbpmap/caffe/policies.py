@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections.abc import Callable
 
 from lbpmap.caffe.formats.messages import Message
@@ -26,7 +25,18 @@ def _inv(p: Message, iteration: int) -> float:
 
 
 def _multistep(p: Message, iteration: int) -> float:
-    return float(p.gamma ** bisect_right(list(p.stepvalue), iteration))
+    return float(p.gamma ** _steps_taken(p, iteration))
+
+
+def _steps_taken(p: Message, iteration: int) -> int:
+    """Count the `stepvalue` that are behind; of several at once, each iteration takes one."""
+    taken, reached = 0, -1
+    for value in p.stepvalue:
+        reached = max(value, reached + 1)
+        if reached > iteration:
+            break
+        taken += 1
+    return taken
 
 
 def _poly(p: Message, iteration: int) -> float:
@@ -55,13 +65,12 @@ def check(p: Message) -> None:
         raise ValueError(
             f'lr_policy is "{p.lr_policy}", it must be one of {", ".join(sorted(POLICIES))}'
         )
-    if p.lr_policy == "step" and p.stepsize < 1:
-        raise ValueError('lr_policy "step" needs a stepsize of at least 1')
+    if p.lr_policy in ("step", "sigmoid") and p.stepsize < 1:
+        raise ValueError(f'lr_policy "{p.lr_policy}" needs a stepsize of at least 1')
+    if p.lr_policy not in ("fixed", "poly") and p.gamma < 0:
+        raise ValueError(f'lr_policy "{p.lr_policy}" needs a gamma of at least 0, got {p.gamma:g}')
     if p.lr_policy == "poly" and p.max_iter < 1:
         raise ValueError('lr_policy "poly" needs a max_iter of at least 1')
-    steps = list(p.stepvalue)
-    if p.lr_policy == "multistep" and steps != sorted(steps):
-        raise ValueError(f'lr_policy "multistep" needs rising stepvalue, got {steps}')
 
 
 def learning_rate(p: Message, iteration: int) -> float:
@@ -89,5 +98,5 @@ def current_step(p: Message, iteration: int) -> int:
     if p.lr_policy == "step":
         return iteration // int(p.stepsize)
     if p.lr_policy == "multistep":
-        return bisect_right(list(p.stepvalue), iteration)
+        return _steps_taken(p, iteration)
     return 0

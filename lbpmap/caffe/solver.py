@@ -87,7 +87,7 @@ class Solver:
         self._learnable = flow.learnable(self.net.layers)
         self._history: list[list[torch.Tensor]] = []
         self._callbacks: list[tuple[Callable[[], object], Callable[[], object]]] = []
-        self._losses: deque[float] = deque(maxlen=max(1, self.param.average_loss))
+        self._losses: deque[float] = deque(maxlen=self.param.average_loss)
         for files in self.param.weights:
             self.net.copy_from(files)
 

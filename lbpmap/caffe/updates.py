@@ -110,7 +110,10 @@ def check(p: Message) -> None:
         raise ValueError(
             f"momentum {p.momentum:g} and momentum2 {p.momentum2:g} must be from 0 to below 1"
         )
-    if p.regularization_type not in ("L1", "L2"):
+    for name in ("iter_size", "average_loss"):
+        if getattr(p, name) < 1:
+            raise ValueError(f"{name} is {getattr(p, name)}, it must be at least 1")
+    if p.weight_decay and p.regularization_type not in ("L1", "L2"):
         raise ValueError(f'regularization_type is "{p.regularization_type}", it must be L1 or L2')
 
 

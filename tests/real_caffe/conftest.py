@@ -29,10 +29,18 @@ SCRIPT = Path(__file__).with_name("in_real_caffe.py")
 ENGINES = ("numpy", "torch")
 BOTH_WAYS = "def job(caffe, live, given):\n    return live.both_ways(caffe, given)\n"
 
-_spec = importlib.util.spec_from_file_location("in_real_caffe", SCRIPT)
-live = importlib.util.module_from_spec(_spec)
-sys.modules["in_real_caffe"] = live
-_spec.loader.exec_module(live)
+
+def load(name: str) -> Any:
+    """Import a module of this folder, which is no package, so that its tests can import it too."""
+    spec = importlib.util.spec_from_file_location(name, SCRIPT.with_name(f"{name}.py"))
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+live = load("in_real_caffe")
+load("random_layers")
+load("random_nets")
 
 
 class Refused(Exception):
@@ -141,7 +149,11 @@ def in_real(real, job_folder) -> Callable[..., dict[str, Any]]:
     """Give a function that does a job in real Caffe and returns what it found."""
 
     def do(job: Any = BOTH_WAYS, files: Mapping[str, Any] | None = None, **given: Any) -> Any:
-        return real.do(job_folder(job, files or {}, given))
+        folder = job_folder(job, files or {}, given)
+        try:
+            return real.do(folder)
+        finally:
+            shutil.rmtree(folder)
 
     return do
 
@@ -151,7 +163,11 @@ def in_ours(job_folder, monkeypatch) -> Callable[..., dict[str, Any]]:
     """Give a function that does the same job in lbpmap.caffe, on the engine that is set."""
 
     def do(job: Any = BOTH_WAYS, files: Mapping[str, Any] | None = None, **given: Any) -> Any:
-        return live.run(caffe, str(job_folder(job, files or {}, given)))
+        folder = job_folder(job, files or {}, given)
+        try:
+            return live.run(caffe, str(folder))
+        finally:
+            shutil.rmtree(folder)
 
     return do
 
@@ -190,6 +206,27 @@ def compare(in_real, in_ours) -> Callable[..., dict[str, Any]]:
         return expected
 
     return do
+
+
+@pytest.fixture
+def difference_of() -> Callable[[str, Any, Any], str | None]:
+    """Give the measure of how an array is not real Caffe's."""
+    return difference
+
+
+_summary: list[str] = []
+
+
+@pytest.fixture
+def summary_line() -> Callable[[str], None]:
+    """Give a function that adds a line to what the run says at its end."""
+    return _summary.append
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how many draws there were, of which seed, and how many arrays were compared."""
+    for line in _summary:
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture

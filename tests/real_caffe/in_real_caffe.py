@@ -6,7 +6,8 @@ function runs with the folder as its working directory and returns a dict of arr
 lists of names, which go to a file.
 
 Run as a script, this file reads lines "FOLDER RESULT" and answers each with a line when the job is
-done: in a child, so that a job at which Caffe aborts costs no start of another. It is written for Python 3.9 and NumPy 1.19, which Debian 11 has beside Caffe 1.0.
+done: in a child, so that a job at which Caffe aborts costs no start of another. It is written for
+Python 3.9 and NumPy 1.19, which Debian 11 has beside Caffe 1.0.
 """
 
 import json
@@ -112,6 +113,76 @@ def both_ways(caffe, given):
             net.backward()
         found.update(everything(net, given.get("backward", True), prefix=f"{i} "))
     return found
+
+
+def set_values(net, given):
+    """Give parameters and inputs the random numbers of `seed`: moderate, or whole and small.
+
+    Inputs in `classes` get whole numbers below theirs; statistics of a BatchNorm what they may be.
+    """
+    rng = np.random.RandomState(given["seed"])
+    types = dict(zip(net._layer_names, (layer.type for layer in net.layers)))
+    for name, blobs in net.params.items():
+        for i, blob in enumerate(blobs):
+            shape = blob.data.shape
+            if types[name] == "BatchNorm" and i:
+                blob.data[...] = rng.uniform(0.5, 2, shape) if i == 1 else rng.randint(0, 3)
+            elif given["exact"]:
+                blob.data[...] = rng.randint(-1, 2, shape)
+            else:
+                inputs = max(1, np.prod(shape[1:]))
+                blob.data[...] = rng.uniform(-2, 2, shape) / np.sqrt(inputs)
+    for name in net.inputs:
+        shape = net.blobs[name].data.shape
+        if name in given["classes"]:
+            net.blobs[name].data[...] = rng.randint(0, given["classes"][name], shape)
+        else:
+            whole = rng.randint(-3, 4, shape)
+            net.blobs[name].data[...] = whole if given["exact"] else rng.uniform(-1, 1, shape)
+
+
+# Of the deviations that noise has: half a unit in the last place of a float32 is 2^-24.
+NOISE = 2.0**-21
+
+
+def shake(net, given, seed):
+    """Let every value that the net computes be off a little, there and back, from now on.
+
+    What noise in the last places moves by much is decided by rounding: the sign of a sum that is
+    zero but for rounding, the larger of two equals. Parker (1997), Monte Carlo arithmetic.
+    """
+    rng = np.random.RandomState(seed)
+    types = [layer.type for layer in net.layers]
+    names = list(net._layer_names)
+    whole = set(given["classes"])
+
+    def off(array):
+        array *= 1 + rng.uniform(-NOISE, NOISE, array.shape).astype(np.float32)
+
+    def there(i):
+        if types[i] != "Split":
+            for name in set(net.top_names[names[i]]) - whole:
+                off(net.blobs[name].data)
+
+    def back(i):
+        for name in set(net.bottom_names[names[i]]):
+            off(net.blobs[name].diff)
+
+    for name, blobs in net.params.items():
+        for blob in blobs:
+            off(blob.data)
+    net.after_forward(there)
+    net.after_backward(back)
+
+
+def moved(found, shaken):
+    """Tell how far noise moves each array, in parts of its largest number."""
+    parts = {}
+    for name, value in found.items():
+        size = np.abs(value).max() if value.size else 0
+        apart = max(np.abs(other[name] - value).max() if value.size else 0 for other in shaken)
+        parts["moved " + name] = apart / size if size else float(apart > 0)
+    return parts
 
 
 def answer(caffe, folder, result, answers):

@@ -38,6 +38,21 @@ def _labelled(bottoms: list[Shape], axis: int) -> int:
     return axis
 
 
+def _as_many_items(bottoms: list[Shape]) -> None:
+    """Check that both inputs of a loss have the same first dimension, as all losses ask for."""
+    if not bottoms[0] or bottoms[0][:1] != bottoms[1][:1]:
+        raise ValueError(
+            f"inputs of shapes {bottoms[0]} and {bottoms[1]} have not as many items; their first "
+            f"dimensions must be the same"
+        )
+
+
+def _check_old_axes(shape: Shape) -> None:
+    """Refuse more axes than the N, C, H and W by which old layers know their bottom."""
+    if len(shape) > 4:
+        raise ValueError(f"the input must have at most four axes, got shape {shape}")
+
+
 def accuracy(layer: Message, bottoms: list[Shape]) -> Plan:
     """Make a number, and one a class."""
     axis = _labelled(bottoms, layer.accuracy_param.axis)
@@ -49,18 +64,24 @@ def accuracy(layer: Message, bottoms: list[Shape]) -> Plan:
 
 def softmax_loss(layer: Message, bottoms: list[Shape]) -> Plan:
     """Make a number, and the probabilities."""
+    _as_many_items(bottoms)
     _labelled(bottoms, layer.softmax_param.axis)
     return Plan(((), bottoms[0])[: len(layer.top)])
 
 
 def loss_of_labels(layer: Message, bottoms: list[Shape]) -> Plan:
     """Make a number, from one label a row."""
+    _as_many_items(bottoms)
+    _check_old_axes(bottoms[0])
     _labelled([(bottoms[0][0], math.prod(bottoms[0][1:])), bottoms[1]], 1)
     return Plan(((),))
 
 
 def loss_of_targets(layer: Message, bottoms: list[Shape]) -> Plan:
     """Make a number, from as many targets as predictions."""
+    _as_many_items(bottoms)
+    if layer.type == "EuclideanLoss":
+        _check_old_axes(bottoms[0])
     if math.prod(bottoms[0]) != math.prod(bottoms[1]):
         raise ValueError(
             f"inputs of shapes {bottoms[0]} and {bottoms[1]} have not as many elements"
@@ -71,6 +92,7 @@ def loss_of_targets(layer: Message, bottoms: list[Shape]) -> Plan:
 def infogain_loss(layer: Message, bottoms: list[Shape], matrix: F32 | None) -> Plan:
     """Make a number, and the probabilities; `matrix` is what was read from `source` before."""
     p = layer.infogain_loss_param
+    _as_many_items(bottoms)
     axis = _labelled(bottoms[:2], p.axis)
     if layer.loss_param.HasField("normalize"):
         raise ValueError("normalize is out of use here; give normalization instead")

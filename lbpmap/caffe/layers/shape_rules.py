@@ -196,8 +196,8 @@ def inner_product(layer: Message, bottoms: list[Shape]) -> Plan:
 def prelu(layer: Message, bottoms: list[Shape]) -> Plan:
     """Keep the shape of the bottom; a slope a channel, or one."""
     p = layer.prelu_param
-    if len(bottoms[0]) < 2:
-        raise ValueError(f"the input must have channels, got shape {bottoms[0]}")
+    if not 2 <= len(bottoms[0]) <= 4:
+        raise ValueError(f"the input must have channels and at most 4 axes, got {bottoms[0]}")
     filler = p.filler if p.HasField("filler") else constant(0.25)
     return Plan((bottoms[0],), (Param(() if p.channel_shared else bottoms[0][1:2], filler),))
 

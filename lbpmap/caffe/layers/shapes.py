@@ -84,6 +84,21 @@ def plan(layer: Message, bottoms: list[Shape], state: Any = None) -> Plan:
     return made
 
 
+def shares_values(layer: Message) -> bool:
+    """Whether the tops of a layer are the very memory of its bottom."""
+    return LAYER_TYPES[layer.type].shares or _is_idle(layer)
+
+
+def shares_gradients(layer: Message) -> bool:
+    """Whether its top's gradient is its bottom's, too: it then has nothing to do."""
+    return layer.type == "Reshape" or _is_idle(layer)
+
+
+def _is_idle(layer: Message) -> bool:
+    """Whether a layer joins one blob, or cuts one into one."""
+    return layer.type in ("Concat", "Slice") and len(layer.bottom) == len(layer.top) == 1
+
+
 # Types of Caffe that nothing here stands for, and what to use instead.
 NOT_HERE = {
     "WindowData": "WindowData is not supported; cut the windows out first and use ImageData or Data"
