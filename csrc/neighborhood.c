@@ -39,7 +39,9 @@ static int32_t millionths(double w) {
 }
 
 static void place_circular(lbpmap_sample *s, int32_t i, int32_t points, int32_t radius) {
-    const double angle = (double)i * (two_pi / (double)points);
+    /* Volatile, so that GCC does not ask for both by sincos: in glibc 2.31 (Debian 11) its sine is
+     * not sin's to the last place, at 15 samples for one. */
+    const volatile double angle = (double)i * (two_pi / (double)points);
     const double origin = 1.0 + (double)radius;
     const double y = -(double)radius * sin(angle) + origin;
     const double x = (double)radius * cos(angle) + origin;

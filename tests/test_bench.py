@@ -214,7 +214,7 @@ def test_the_command_prints_and_writes(quick, tmp_path, capsys):
 
 
 def test_the_plot_is_drawn(quick, tmp_path, capsys):
-    pytest.importorskip("matplotlib", reason="draws with matplotlib")
+    pytest.importorskip("matplotlib", "3.5", reason="draws with matplotlib")
     assert main(["bench", "--plot", str(tmp_path / "p.png")]) == 0
     drawn = pictures.read(tmp_path / "p.png")
     assert drawn.shape[0] > 500

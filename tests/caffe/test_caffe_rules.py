@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 
 from lbpmap import caffe
-from lbpmap.caffe.formats.messages import FillerParameter
+from lbpmap.caffe import policies
+from lbpmap.caffe.formats.messages import FillerParameter, SolverParameter
 from lbpmap.caffe.layers import fillers
 
 X = """
 layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
 layer { name: "l" type: "Input" top: "l" input_param { shape { dim: 2 } } }
+"""
+V = """
+layer { name: "v" type: "Input" top: "v" input_param { shape {
+  dim: 2 dim: 1 dim: 1 dim: 1 dim: 2 } } }
 """
 IP = (
     'layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y" %s '
@@ -42,6 +47,14 @@ def net_of(text_file):
         (one("ReLU", "propagate_down: true propagate_down: true"), "2 propagate_down for 1"),
         (one("Eltwise", 'bottom: "x" propagate_down: true'), "1 propagate_down for 2"),
         (one("BatchNorm", "", "l"), r"must have channels, got shape \(2,\)"),
+        (V + one("PReLU", "", "v"), r"at most 4 axes, got \(2, 1, 1, 1, 2\)"),
+        (V + one("HingeLoss", 'bottom: "l"', "v"), "must have at most four axes"),
+        (V + one("EuclideanLoss", 'bottom: "v"', "v"), "must have at most four axes"),
+        (
+            one("Flatten", "flatten_param { axis: 0 }").replace("out", "f")
+            + one("SigmoidCrossEntropyLoss", 'bottom: "f"'),
+            "have not as many items; their first dimensions must be the same",
+        ),
     ],
 )
 def test_where_caffe_aborts(net_of, text, error):
@@ -62,6 +75,75 @@ def test_forcing_overrules_propagate_down(net_of):
     net.forward()
     net.blobs["y"].diff[...] = 1
     assert net.backward()["x"].tolist() == [[9, 12, 15]] * 2
+
+
+def learnt(net_of, first, bottom="m"):
+    """Make a net that learns, with weights of 1, and pass there and back."""
+    net = net_of(first + IP.replace('"x"', f'"{bottom}"') % "" + LOSS % "", caffe.TRAIN)
+    net.params["ip"][0].data[...] = [[1, 2, 3], [0, 0, 0], [0, 1, 0]]
+    net.blobs["x"].data[...] = [[1, 0, 0], [0, 2, 1]]
+    net.forward()
+    net.backward()
+    return net
+
+
+@pytest.mark.parametrize(
+    ("settings", "any_gradient"), [("", True), ("param { lr_mult: 0 } " * 3, False)]
+)
+def test_an_input_below_statistics_has_a_gradient(net_of, settings, any_gradient):
+    """Caffe's net takes them for something that learns, unless their `param` says otherwise."""
+    pytest.importorskip("torch", reason="gradients are PyTorch's")
+    text = one("BatchNorm", settings + " batch_norm_param { use_global_stats: true eps: 1 }")
+    net = learnt(net_of, text.replace("out", "m"))
+    assert net.blobs["x"].diff.any() == any_gradient
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"), [("MVN", "mvn_param { across_channels: true }"), ("Softmax", "")]
+)
+def test_they_pass_down_without_being_asked(net_of, kind, settings):
+    pytest.importorskip("torch", reason="gradients are PyTorch's")
+    bias = one("Bias", "").replace("out", "w")
+    text = bias + one(kind, f"{settings} propagate_down: false", "w").replace("out", "m")
+    net = learnt(net_of, text)
+    assert net.blobs["w"].diff.any()
+    assert not net.params["Bias"][0].diff.any()
+
+
+def test_a_layer_cut_off_below_has_a_gradient_above(net_of):
+    pytest.importorskip("torch", reason="gradients are PyTorch's")
+    bias = one("Bias", "").replace("out", "w")
+    text = bias + one("TanH", "propagate_down: false", "w").replace("out", "m")
+    net = learnt(net_of, text)
+    assert net.blobs["m"].diff.any()
+    assert not net.blobs["w"].diff.any()
+
+
+@pytest.mark.parametrize(
+    "view",
+    [one("Reshape", "reshape_param { shape { dim: -1 } }"), one("Concat", ""), one("Slice", "")],
+)
+def test_what_only_shows_a_blob_shows_its_gradient(net_of, view):
+    net = net_of(view)
+    net.blobs["out"].diff[...] = 3
+    net.blobs["out"].data[...] = 2
+    assert (net.blobs["x"].diff == 3).all()
+    assert (net.blobs["x"].data == 2).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "rates"),
+    [
+        ([2, 4], [1, 1, 0.5, 0.5, 0.25]),
+        ([1, 1], [1, 0.5, 0.25, 0.25, 0.25]),  # one step an iteration
+        ([3, 1], [1, 1, 1, 0.5, 0.25]),  # in the order that they are given
+        ([0, 0, 0], [0.5, 0.25, 0.125, 0.125, 0.125]),
+    ],
+)
+def test_rates_of_multistep(values, rates):
+    p = SolverParameter(base_lr=1, lr_policy="multistep", gamma=0.5, stepvalue=values)
+    assert [policies.learning_rate(p, i) for i in range(5)] == rates
+    assert [0.5 ** policies.current_step(p, i) for i in range(5)] == rates
 
 
 def test_no_dropout_at_all(net_of):

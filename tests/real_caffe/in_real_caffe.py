@@ -168,7 +168,7 @@ def shake(net, given, seed):
         for name in set(net.bottom_names[names[i]]):
             off(net.blobs[name].diff)
 
-    for name, blobs in net.params.items():
+    for blobs in net.params.values():
         for blob in blobs:
             off(blob.data)
     net.after_forward(there)

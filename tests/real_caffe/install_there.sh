@@ -57,7 +57,7 @@ tar -C "$here" --exclude=__pycache__ --exclude='*.so' --exclude=_kernels.c -c \
 mv "$folder$tree/tests" "$folder$tree-tests/"
 cp "$folder$tree/pyproject.toml" "$folder$tree-tests/"
 echo numpy==1.19.5 >"$folder$tree/numpy"
-inside /opt/lbpmap/bin/pip install -q --constraint "$tree/numpy" "$tree" pytest hypothesis h5py ||
+inside /opt/lbpmap/bin/pip install -q --constraint "$tree/numpy" "$tree" pytest hypothesis 'h5py>=3.1' ||
     { tail -n 20 "$log"; exit 1; }
 chroot "$folder" sh -c 'cd "$1" && shift && exec /opt/lbpmap/bin/python -m pytest "$@"' \
     pytest "$tree-tests" -q -p no:cacheprovider -m 'not slow and not checkout' "$@"

@@ -134,6 +134,13 @@ SOLVERS = {
     "an unknown policy": 'net: "net.prototxt" base_lr: 0.1 lr_policy: "constant"',
     "no policy": 'net: "net.prototxt" base_lr: 0.1',
     "a step of nothing": 'net: "net.prototxt" base_lr: 0.1 lr_policy: "step" gamma: 0.1',
+    **{
+        f"{policy} that grows": f'net: "net.prototxt" base_lr: 0.1 lr_policy: "{policy}" '
+        "gamma: -0.5 stepsize: 2 stepvalue: 0"
+        for policy in ("step", "exp", "inv", "multistep", "sigmoid")
+    },
+    "a sigmoid of no middle": 'net: "net.prototxt" base_lr: 0.1 lr_policy: "sigmoid" gamma: 0.5',
+    "the mean of no losses": 'net: "net.prototxt" base_lr: 0.1 lr_policy: "fixed" average_loss: 0',
     "momentum of AdaGrad": 'net: "net.prototxt" base_lr: 0.1 lr_policy: "fixed" type: "AdaGrad" '
     "momentum: 0.9",
     "momentum of RMSProp": 'net: "net.prototxt" base_lr: 0.1 lr_policy: "fixed" type: "RMSProp" '

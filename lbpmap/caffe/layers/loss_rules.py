@@ -64,8 +64,8 @@ def accuracy(layer: Message, bottoms: list[Shape]) -> Plan:
 
 def softmax_loss(layer: Message, bottoms: list[Shape]) -> Plan:
     """Make a number, and the probabilities."""
-    _as_many_items(bottoms)
     _labelled(bottoms, layer.softmax_param.axis)
+    _as_many_items(bottoms)
     return Plan(((), bottoms[0])[: len(layer.top)])
 
 
@@ -79,21 +79,21 @@ def loss_of_labels(layer: Message, bottoms: list[Shape]) -> Plan:
 
 def loss_of_targets(layer: Message, bottoms: list[Shape]) -> Plan:
     """Make a number, from as many targets as predictions."""
-    _as_many_items(bottoms)
-    if layer.type == "EuclideanLoss":
-        _check_old_axes(bottoms[0])
     if math.prod(bottoms[0]) != math.prod(bottoms[1]):
         raise ValueError(
             f"inputs of shapes {bottoms[0]} and {bottoms[1]} have not as many elements"
         )
+    _as_many_items(bottoms)
+    if layer.type == "EuclideanLoss":
+        _check_old_axes(bottoms[0])
     return Plan(((),))
 
 
 def infogain_loss(layer: Message, bottoms: list[Shape], matrix: F32 | None) -> Plan:
     """Make a number, and the probabilities; `matrix` is what was read from `source` before."""
     p = layer.infogain_loss_param
-    _as_many_items(bottoms)
     axis = _labelled(bottoms[:2], p.axis)
+    _as_many_items(bottoms)
     if layer.loss_param.HasField("normalize"):
         raise ValueError("normalize is out of use here; give normalization instead")
     if len(bottoms) == 2 and matrix is None:
