@@ -40,6 +40,7 @@ def load(name: str) -> Any:
 
 live = load("in_real_caffe")
 load("random_layers")
+load("random_sketch")
 load("random_nets")
 
 

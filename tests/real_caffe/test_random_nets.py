@@ -127,7 +127,7 @@ def draw_all(request, summary_line):
     def run(strategy, check, comparison):
         number = request.config.getoption("--hypothesis-seed", None)
         number = random.getrandbits(32) if number in (None, "random") else int(number)
-        drawn = Counter()
+        drawn = []
 
         @seed(number)
         @settings(
@@ -139,7 +139,7 @@ def draw_all(request, summary_line):
         )
         @given(strategy)
         def every(one):
-            drawn["draws"] += 1
+            drawn.append(repr(one))
             check(one)
 
         try:
@@ -147,7 +147,8 @@ def draw_all(request, summary_line):
         finally:
             seen = ", ".join(f"{n} {what}" for what, n in comparison.seen.items())
             name = request.node.name
-            summary_line(f"{name}: {drawn['draws']} draws of --hypothesis-seed={number}: {seen}")
+            different = f"{len(drawn)} draws, {len(set(drawn))} of them different"
+            summary_line(f"{name}: {different}, of --hypothesis-seed={number}: {seen}")
         decided, held = (comparison.seen[k] for k in ("arrays that rounding decides", "arrays"))
         assert decided <= 0.1 * held
 

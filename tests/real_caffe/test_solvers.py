@@ -49,7 +49,7 @@ SOLVERS = {
     "exp": 'lr_policy: "exp" gamma: 0.8',
     "poly": 'lr_policy: "poly" power: 1.5 max_iter: 10',
     "multistep": 'lr_policy: "multistep" gamma: 0.3 stepvalue: 1 stepvalue: 4 momentum: 0.9',
-    "two values of multistep at once": 'lr_policy: "multistep" gamma: 0.5 stepvalue: 1 stepvalue: 1',
+    "two at once of multistep": 'lr_policy: "multistep" gamma: 0.5 stepvalue: 1 stepvalue: 1',
     "multistep at the start": 'lr_policy: "multistep" gamma: 0.5 stepvalue: 0 stepvalue: 2',
     "multistep that falls": 'lr_policy: "multistep" gamma: 0.5 stepvalue: 3 stepvalue: 1',
     "no decay of an unknown kind": 'regularization_type: "L3"',
