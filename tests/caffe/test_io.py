@@ -215,6 +215,7 @@ def test_a_mean_must_be_an_array(fixtures):
 @pytest.mark.parametrize("case", SIZES)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_splines_are_those_of_scikit_image(pictures, case, order, channels):
+    pytest.importorskip("skimage", "0.19", reason="scikit-image had other splines before")
     image, size = pictures["img"][:, :, :channels] * 200 - 30, SIZES[case]
     low, high = image.min(), image.max()
     unit = ((image - low) / (high - low)).astype(np.float64)

@@ -201,7 +201,7 @@ def test_gradients_are_exact_in_double_precision(case):
         ),
         "softmax loss": (
             'type: "SoftmaxWithLoss" loss_param { ignore_label: 1 }',
-            [image, np.float32([[0, 1, 2], [2, 1, 0], [1, 1, 1], [0, 0, 2]] * 2)],
+            [image, np.float32([[[0, 1, 2], [2, 1, 0], [1, 1, 1], [0, 0, 2]]] * 2)],
             {},
         ),
         "cross entropy": (

@@ -49,13 +49,18 @@ if [ ! -e "$folder/$stamp" ]; then
     touch "$folder/$stamp"
 fi
 
-rm -rf "${folder:?}$tree" "${folder:?}$tree-tests"
+rm -rf "${folder:?}$tree" "${folder:?}$tree-tests" "${folder:?}$tree-shared"
 mkdir -p "$folder$tree" "$folder$tree-tests"
 tar -C "$here" --exclude=__pycache__ --exclude='*.so' --exclude=_kernels.c -c \
     lbpmap csrc caffe_models tests pyproject.toml setup.py MANIFEST.in README.md LICENSE |
     tar -C "$folder$tree" -x
 mv "$folder$tree/tests" "$folder$tree-tests/"
 cp "$folder$tree/pyproject.toml" "$folder$tree-tests/"
+shared=${LBPMAP_SHARED:-$here/../shared/data}
+if [ -d "$shared" ]; then
+    cp -r "$shared" "$folder$tree-shared"
+fi
+export LBPMAP_SHARED=$tree-shared # absent there, the tests say so and skip
 echo numpy==1.19.5 >"$folder$tree/numpy"
 inside /opt/lbpmap/bin/pip install -q --constraint "$tree/numpy" "$tree" pytest hypothesis 'h5py>=3.1' ||
     { tail -n 20 "$log"; exit 1; }
