@@ -22,6 +22,8 @@ inside() { chroot "$folder" "$@" >>"$log" 2>&1; }
 
 [ "$(id -u)" = 0 ] || cannot "only root can change into $folder"
 [ -x "$folder/usr/bin/python3" ] || cannot "$folder is not prepared (see prepare.sh)"
+exec 9>"$folder/var/lock/lbpmap"
+flock 9 # another run may be installing there
 : >"$log"
 
 # What pip needs of this machine: where it looks for packages, and whom it trusts.

@@ -26,6 +26,9 @@ fi
 [ "$(id -u)" = 0 ] || cannot "Debian 11 can be prepared by root only"
 command -v apt-get >/dev/null || cannot "the machine has no apt, which knows a mirror of Debian 11"
 mkdir -p "$(dirname "$folder")"
+exec 9>"$folder.lock"
+flock 9 # another run may be preparing it
+[ ! -e "$folder/$stamp" ] || [ "$(cat "$folder/$stamp")" != "$packages" ] || exit 0
 
 eval "$(apt-config shell http_proxy Acquire::http::Proxy https_proxy Acquire::https::Proxy)"
 for proxy in http_proxy https_proxy; do
@@ -52,6 +55,7 @@ fi
 rm -rf "$part" "$folder"
 debootstrap --variant=minbase "$suite" "$part" "$mirror" >"$log" 2>&1 ||
     cannot "debootstrap failed: $(tail -n 1 "$log") (see $log)"
+apt-config dump | grep -iE '^Acquire::https?::Proxy' >"$part/etc/apt/apt.conf.d/90proxy" || true
 echo force-unsafe-io >"$part/etc/dpkg/dpkg.cfg.d/unsafe-io"
 # shellcheck disable=SC2086 # one word a package
 chroot "$part" apt-get -qq -y install --no-install-recommends $packages >>"$log" 2>&1 ||

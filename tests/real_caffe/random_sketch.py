@@ -277,9 +277,8 @@ class Sketch:
         # Where gradients are forced, real Caffe aborts at that of an accuracy.
         kinds += [] if self.forced else ["Accuracy"]
         name = one_of(self.draw, kinds)
-        weight = maybe(self.draw, "loss_weight: 0.5", "loss_weight: 2", "loss_weight: 0")
-        if name in SCRATCH and not self.forced:
-            weight = weight.replace("0.5", "1").replace("0", "3")
+        nothing = () if name in SCRATCH and not self.forced else ("loss_weight: 0",)
+        weight = maybe(self.draw, "loss_weight: 0.5", "loss_weight: 2", *nothing)
         if name in ("EuclideanLoss", "SigmoidCrossEntropyLoss"):
             self.targets(name, bottom, weight)
             return

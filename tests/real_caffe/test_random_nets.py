@@ -49,8 +49,8 @@ class Comparison:
         except errors as error:
             return str(error)
 
-    def run(self, job, files, engine_files=None, **values):
-        """Do a job in both, ours on both engines; real Caffe's findings, or None if all refuse."""
+    def run(self, job, files, **values):
+        """Do a job in both: real Caffe's findings and our NumPy engine's, None if all refuse."""
         expected = self.tried(self.in_real, self.refused, job, files, shaken=SHAKEN, **values)
         results = {}
         for engine in ENGINES:
@@ -76,10 +76,8 @@ class Comparison:
 
     def compare(self, engine, got, expected, exact):
         """Hold all arrays that are not files against real Caffe's."""
-        names = [n for n in expected if not n.startswith(("moved", "file", "weights"))]
-        assert sorted(n for n in got if not n.startswith(("moved", "file", "weights"))) == sorted(
-            names
-        )
+        names = compared(expected)
+        assert compared(got) == names
         wrong = []
         if exact and largest(expected) > LARGEST_EXACT:
             self.seen["whole nets too large"] += 1
@@ -95,6 +93,10 @@ class Comparison:
                 wrong.append(self.difference(name, got[name], expected[name]))
         if any(wrong):
             pytest.fail(f"{engine}: " + "\n".join(filter(None, wrong)))
+
+
+def compared(found):
+    return sorted(name for name in found if not name.startswith(("moved", "file", "weights")))
 
 
 def largest(found):
