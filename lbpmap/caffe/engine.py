@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
+
+    from lbpmap.caffe.real.link import Link
 
 ENGINES = ("auto", "numpy", "torch", "real")
 NEEDS_TORCH = (
@@ -28,6 +30,7 @@ class _Settings:
 
 
 _settings = _Settings()
+_made_real: dict[Any, Any] = {}
 
 
 def set_engine(name: str) -> None:
@@ -37,7 +40,9 @@ def set_engine(name: str) -> None:
     ----------
     name : {"auto", "numpy", "torch", "real"}
         "auto" runs forward passes on NumPy, and on PyTorch in a solver or after `set_mode_gpu`.
-        "real" is the installed Caffe, for nets that are made from now on.
+        "real" is the real Caffe, in a process of its own, for nets and solvers that are made from
+        now on: of the Python whose command the environment variable LBPMAP_CAFFE_PYTHON holds, or
+        of this one.
 
     Raises
     ------
@@ -68,25 +73,29 @@ def has_torch() -> bool:
     return importlib.util.find_spec("torch") is not None
 
 
-def real_caffe() -> Any:
-    """Import the real Caffe.
+def real_caffe() -> Link:
+    """Return the process that runs the real Caffe; it is started where there is none.
 
     Raises
     ------
     RuntimeError
-        When it is not installed. PyPI's `caffe` is an empty package: it does not count.
+        When there is no Caffe. PyPI's `caffe` is an empty package: it does not count.
     """
-    try:
-        caffe: Any = importlib.import_module("caffe")
-    except ImportError:
-        caffe = None
-    # `install` registers this very package under that name.
-    ours = getattr(caffe, "__name__", "").startswith("lbpmap.")
-    if caffe is None or ours or not hasattr(caffe, "Net"):
-        raise RuntimeError(
-            'engine "real": no Caffe with a Net can be imported here; use "auto", which needs none'
-        )
-    return caffe
+    if os.name != "posix":
+        raise RuntimeError('engine "real": needs Linux or macOS; use "auto", which needs neither')
+    from lbpmap.caffe.real import link
+
+    return link.current()
+
+
+def made_real(ours: Any, real: Any) -> Any:
+    """Return a class of ours, perhaps a user's own, with the real Caffe behind it."""
+    if issubclass(ours, real) or issubclass(real, ours):
+        return ours if issubclass(ours, real) else real
+    if ours not in _made_real:
+        about = {"__module__": ours.__module__, "__doc__": ours.__doc__}
+        _made_real[ours] = type(ours.__name__, (ours, real), about)
+    return _made_real[ours]
 
 
 def resolve(own: str | None) -> str:
@@ -105,7 +114,7 @@ def device_for(own: str | None, *, learning: bool) -> torch.device | None:
         Whether a solver drives it.
     """
     name = resolve(own)
-    if name == "numpy" or (name != "torch" and not learning and not _settings.gpu):
+    if name in ("numpy", "real") or (name != "torch" and not learning and not _settings.gpu):
         return None
     return torch_device("lbpmap.caffe")
 
