@@ -7,7 +7,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     import torch
@@ -55,6 +58,41 @@ def set_engine(name: str) -> None:
     >>> set_engine("auto")
     """
     _settings.engine = checked(name, "set_engine")
+
+
+@contextmanager
+def using(name: str, caller: str = "using") -> Iterator[None]:
+    """Let nets run on an engine, as `set_engine` does, and afterwards as before.
+
+    Parameters
+    ----------
+    name : {"auto", "numpy", "torch", "real"}
+    caller : str
+        What errors begin with.
+    """
+    before = _settings.engine
+    _settings.engine = checked(name, caller)
+    try:
+        yield
+    finally:
+        _settings.engine = before
+
+
+def described() -> dict[str, str]:
+    """Say which engines are here, and why others are not.
+
+    Returns
+    -------
+    dict of str
+        By name of the engine: its version, or "not here" and why.
+    """
+    real: str
+    try:
+        real = real_caffe().described
+    except RuntimeError as error:
+        real = f"not here: {error}"
+    torch = f"PyTorch {metadata.version('torch')}" if has_torch() else f"not here: {NEEDS_TORCH}"
+    return {"numpy": f"NumPy {np.__version__}", "torch": torch, "real": real}
 
 
 def checked(name: str, caller: str) -> str:

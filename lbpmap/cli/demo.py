@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the picture sheet to write (default lbpmap_demo.png)",
     )  # fmt: skip
     inputs.add_models(parser)
+    inputs.add_engine(parser)
     parser.add_argument("--no-net", action="store_true", help="pictures only")
 
 
@@ -62,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
     pictures.write_png(args.output, drawn)
     print(f"photo, codes and mapped pictures: {args.output}")
     if not args.no_net:
-        _nets(args.models, face)
+        with inputs.engine(args):
+            _nets(args.models, face)
     return 0
 
 

@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   lbpmap predict face.jpg --models ~/emotion_nets      every net found there, averaged
   lbpmap predict faces/ --net VGG_S_rgb --crops 10     one net, ten crops a face
   lbpmap predict faces/ --json > faces.jsonl           one JSON object a face
+  lbpmap predict faces/ --engine real                  by the Caffe of LBPMAP_CAFFE_PYTHON
 
 The input is a cropped, upright face. DIR holds one folder a net, named as the authors named it
 (VGG_S_rgb, ...), with its weights and mean. The labels name apparent expressions, not feelings.
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     inputs.add_inputs(parser)
     inputs.add_models(parser)
+    inputs.add_engine(parser)
     parser.add_argument(
         "--net",
         metavar="NAME",
@@ -56,13 +58,16 @@ def run(args: argparse.Namespace) -> int:
     found = pictures.find(args.inputs)
     chosen = _choose(registry.find_nets(args.models), args.net, registry.search_path(args.models))
     ensemble.common_labels(chosen)
-    nets = [ensemble.load_net(files, mean_mode=args.mean_mode) for files in chosen]
+    with inputs.engine(args):
+        nets = [ensemble.load_net(files, mean_mode=args.mean_mode) for files in chosen]
 
-    def work(item: tuple[Path, Path]) -> str:
-        prediction = ensemble.predict(nets, pictures.read(item[0]), crops=args.crops)
-        return (_json if args.json else _line)(item[0], prediction)
+        def work(item: tuple[Path, Path]) -> str:
+            prediction = ensemble.predict(nets, pictures.read(item[0]), crops=args.crops)
+            return (_json if args.json else _line)(item[0], prediction)
 
-    return inputs.each(found, work, lambda item: item[0], quiet=args.quiet, verbose=args.verbose)
+        return inputs.each(
+            found, work, lambda item: item[0], quiet=args.quiet, verbose=args.verbose
+        )
 
 
 def _choose(

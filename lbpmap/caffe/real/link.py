@@ -48,7 +48,8 @@ exec(compile(text, "worker.py", "exec"))
 _LOG_LINE = re.compile(r"([IWEF])\d{4} [\d:.]+ +\d+ \S+\] (.*)")
 _LEVELS = {"I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR}
 # Told with the error that follows, and glog's note that it was not set up.
-_NOT_TOLD = ("[libprotobuf", "WARNING: Logging before")
+_PARSING = "[libprotobuf ERROR"
+_NOT_TOLD = (_PARSING, "WARNING: Logging before")
 _log = logging.getLogger("lbpmap.caffe")
 
 
@@ -75,9 +76,9 @@ class _Words:
             return  # a stack trace follows
         found = _LOG_LINE.match(line)
         if found and found[1] == "F":
-            before = self.last[-1] if self.last else ""
-            parsing = f" ({before})" if before.startswith("[libprotobuf ERROR") else ""
-            self.fatal = line + parsing
+            # Where a text is wrong stands before the check that failed because of it.
+            parsing = [each for each in list(self.last)[-2:] if each.startswith(_PARSING)]
+            self.fatal = " ".join([line, *(f"({each})" for each in parsing)])
         elif not line.startswith(_NOT_TOLD):
             # What has no head of its own goes on with the message before.
             self._level = _LEVELS[found[1]] if found else self._level
@@ -152,6 +153,15 @@ class Link:
         self.hello = self._start(text)
         root = os.stat("/")
         self.same_root = self.hello["root"] == [root.st_dev, root.st_ino]
+
+    @property
+    def described(self) -> str:
+        """What Caffe this is, and where."""
+        about = self.hello
+        return (
+            f"Caffe {about['version']}, {about['file']}, by {shlex.join(self.command)} (Python "
+            f"{about['python']})"
+        )
 
     @property
     def alive(self) -> bool:
@@ -267,7 +277,7 @@ class Link:
             raise self._died(source, names) from (None if isinstance(error, EOFError) else error)
         except BaseException:
             # Such as Ctrl-C: what the worker does now, and would answer, is of no use any more.
-            self._ended = f"{what} was interrupted"
+            self._ended = "it was interrupted"
             self._end()
             raise
         finally:
