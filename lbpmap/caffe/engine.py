@@ -90,7 +90,7 @@ def described() -> dict[str, str]:
     try:
         real = real_caffe().described
     except RuntimeError as error:
-        real = f"not here: {error}"
+        real = f"not here: {str(error).split(': ', 1)[1]}"
     torch = f"PyTorch {metadata.version('torch')}" if has_torch() else f"not here: {NEEDS_TORCH}"
     return {"numpy": f"NumPy {np.__version__}", "torch": torch, "real": real}
 
@@ -124,6 +124,16 @@ def real_caffe() -> Link:
     from lbpmap.caffe.real import link
 
     return link.current()
+
+
+def is_real() -> bool:
+    """Whether the real Caffe makes the nets now."""
+    return _settings.engine == "real"
+
+
+def call_real(name: str, *args: Any) -> Any:
+    """Call a function of the real Caffe's own module."""
+    return real_caffe().call("call", source=f"caffe.{name}", name=name, args=args)
 
 
 def made_real(ours: Any, real: Any) -> Any:
@@ -177,18 +187,24 @@ def torch_device(caller: str) -> torch.device:
 def set_mode_cpu() -> None:
     """Run on the CPU from now on, as at the start."""
     _settings.gpu = False
+    if is_real():
+        call_real("set_mode_cpu")
 
 
 def set_mode_gpu() -> None:
     """Run on a GPU from now on, through PyTorch; see `set_device`.
 
-    Convolutions and products are done in full float32: see `set_tf32`.
+    Convolutions and products are done in full float32: see `set_tf32`. With the engine "real" it
+    is Caffe that is asked.
 
     Raises
     ------
     RuntimeError
         When PyTorch or a GPU is not there.
     """
+    if is_real():
+        call_real("set_mode_gpu")
+        return
     if not has_torch():
         raise RuntimeError(f"caffe.set_mode_gpu: {NEEDS_TORCH}")
     import torch
@@ -214,6 +230,8 @@ def set_device(index: int) -> None:
     if index < 0:
         raise ValueError(f"caffe.set_device: index must be 0 or more, got {index}")
     _settings.device = index
+    if is_real():
+        call_real("set_device", index)
 
 
 def set_tf32(allowed: bool) -> None:

@@ -50,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Go the whole way, and time each step."""
+    with inputs.engine(args):
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     photo = _timed("read the astronaut", lambda: pictures.read(_PHOTO))
     face = photo[_FACE]
     gray = _timed(f"face of {face.shape[0]} x {face.shape[1]} to grey", lambda: to_gray(face))
@@ -63,8 +68,7 @@ def run(args: argparse.Namespace) -> int:
     pictures.write_png(args.output, drawn)
     print(f"photo, codes and mapped pictures: {args.output}")
     if not args.no_net:
-        with inputs.engine(args):
-            _nets(args.models, face)
+        _nets(args.models, face)
     return 0
 
 
