@@ -50,6 +50,8 @@ _LEVELS = {"I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR}
 # Told with the error that follows, and glog's note that it was not set up.
 _PARSING = "[libprotobuf ERROR"
 _NOT_TOLD = (_PARSING, "WARNING: Logging before")
+# Requests for which arrays that are held need not be copied.
+_CHANGE_NOTHING = ("show", "shape", "value", "describe", "drop")
 _log = logging.getLogger("lbpmap.caffe")
 
 
@@ -249,8 +251,7 @@ class Link:
         while self._released:
             things.append(self._released.popleft())
         if things:
-            lost, _ = self._exchange("drop", {"things": things}, [], "Net", {})
-            self._shared.lose(lost)
+            self._exchange("drop", {"things": things}, [], "Net", {})
 
     def _exchange(
         self,
@@ -297,11 +298,10 @@ class Link:
         """
         failure: Exception | None = None
         while True:
-            lists = self._shared.before()
+            lists = self._shared.before(all_held=what not in _CHANGE_NOTHING)
             message = {"do": what, "with": settings, **lists}
             worker.send(self._socket, message, descriptors)
             reply, passed = worker.receive(self._socket)
-            self._shared.took(lists["in"])
             self._shared.forget(reply["gone"])
             if "ask" not in reply:
                 break

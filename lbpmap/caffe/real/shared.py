@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 import weakref
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,7 @@ class SharedArrays:
     def __init__(self) -> None:
         self._regions: dict[int, _Region] = {}
         self._chunks: dict[int, mmap.mmap] = {}
+        self._dead: deque[int] = deque()
 
     def arrays(self, described: list[dict[str, Any]], descriptors: list[int]) -> list[F32]:
         """Return arrays that the worker described; a descriptor comes with each new chunk."""
@@ -48,36 +50,34 @@ class SharedArrays:
         region = self._regions.get(number)
         whole = region.held() if region else None
         if region is None or whole is None:
-            whole = np.ndarray(
-                (described["count"],),
-                np.float32,
-                self._chunks[described["chunk"]],
-                described["offset"],
-            )
-            region = self._regions[number] = _Region(weakref.ref(whole))
+            memory = self._chunks[described["chunk"]]
+            whole = np.ndarray((described["count"],), np.float32, memory, described["offset"])
+            dead = self._dead
+            held = weakref.ref(whole, lambda _: dead.append(number))
+            region = self._regions[number] = _Region(held)
         region.pending = True
         return whole.reshape(described["shape"])
 
-    def before(self) -> dict[str, list[int]]:
-        """Return the numbers of the arrays to take before a call, to show after it, to drop."""
-        held = [number for number, each in self._regions.items() if each.held() is not None]
-        written = [number for number, each in self._regions.items() if each.pending]
-        took = sorted({*held, *written})
-        dropped = [number for number in self._regions if number not in took]
-        for number in dropped:
-            del self._regions[number]
-        return {"in": took, "out": held, "drop": dropped}
+    def before(self, *, all_held: bool) -> dict[str, list[int]]:
+        """Return the numbers of the arrays to take before a call, to show after it, and to drop.
 
-    def took(self, numbers: list[int]) -> None:
-        """Note that the worker took arrays."""
-        for number in numbers:
-            if number in self._regions:
-                self._regions[number].pending = False
-
-    def lose(self, numbers: list[int]) -> None:
-        """Leave arrays alone whose net is gone; who holds one keeps the values that it has."""
-        for number in numbers:
-            self._regions.pop(number, None)
+        Parameters
+        ----------
+        all_held : bool
+            False before a call that changes nothing in Caffe: what is held can wait.
+        """
+        took, dropped = [], []
+        for _ in range(len(self._dead)):
+            number = self._dead.popleft()
+            region = self._regions.get(number)
+            if region is not None and region.held() is None:
+                dropped.append(number)
+                took += [number] * region.pending
+                del self._regions[number]
+        held = list(self._regions) if all_held else []
+        for number in held:
+            self._regions[number].pending = False
+        return {"in": took + held, "out": held, "drop": dropped}
 
     def forget(self, chunks: list[int]) -> None:
         """Let go of memory that the worker gave back."""

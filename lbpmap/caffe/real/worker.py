@@ -111,8 +111,7 @@ class Chunk:
 class Region:
     """A shared array that stands for a blob's values or gradients."""
 
-    def __init__(self, owner: int, blob: Any, kind: str, chunk: Chunk, size: int) -> None:
-        self.owner = owner
+    def __init__(self, blob: Any, kind: str, chunk: Chunk, size: int) -> None:
         self.chunk = chunk
         self.offset = chunk.used
         self.memory: Any = np.ndarray((size,), np.float32, chunk.memory, chunk.used)
@@ -136,22 +135,38 @@ class Arrays:
         self._open: Chunk | None = None
         self._numbers = 0
         self._gone: list[int] = []
+        self._places: dict[tuple[int, int], int] | None = None
 
-    def show(self, owner: int, blob: Any, kind: str) -> tuple[list[Any], list[int]]:
+    def show(self, blob: Any, kind: str) -> tuple[list[Any], list[int]]:
         """Say where the other side finds a blob's values: one place for blobs of one memory."""
         values = getattr(blob, kind)
-        for number, region in self._regions.items():
-            there = region.caffes() if region.memory.size == values.size else None
-            if there is not None and _address(there) == _address(values) and values.size:
-                return [_described(number, region, values.shape, new=False)], []
-        number, region, descriptors = self._new(owner, blob, kind, values.size)
+        place = (_address(values), values.size)
+        number = self._known().get(place, 0) if values.size else 0
+        if number in self._regions:
+            return [_described(number, self._regions[number], values.shape, new=False)], []
+        number, region, descriptors = self._new(blob, kind, values.size)
+        self._known()[place] = number
         region.memory[...] = values.reshape(-1)
         return [_described(number, region, values.shape, new=bool(descriptors))], descriptors
 
-    def room(self, owner: int, shape: list[int]) -> tuple[Any, list[Any], list[int]]:
+    def _known(self) -> dict[tuple[int, int], int]:
+        """Return the arrays by address and size of Caffe's memory, found anew after each call."""
+        if self._places is None:
+            self._places = {}
+            for number, region in self._regions.items():
+                values = region.caffes()
+                if values is not None and values.size == region.memory.size:
+                    self._places.setdefault((_address(values), values.size), number)
+        return self._places
+
+    def moved(self) -> None:
+        """Note that blobs may have other memory than before."""
+        self._places = None
+
+    def room(self, shape: list[int]) -> tuple[Any, list[Any], list[int]]:
         """Make a shared array that is no blob's; return it too."""
         count = int(np.prod(shape))
-        number, region, descriptors = self._new(owner, None, "", count)
+        number, region, descriptors = self._new(None, "", count)
         described = _described(number, region, shape, new=bool(descriptors))
         return region.memory.reshape(shape), [described], descriptors
 
@@ -197,16 +212,12 @@ class Arrays:
                 os.close(chunk.descriptor)
                 self._gone.append(chunk.number)
 
-    def of(self, owner: int) -> list[int]:
-        """Return the numbers of the arrays of a net."""
-        return [number for number, region in self._regions.items() if region.owner == owner]
-
     def gone(self) -> list[int]:
         """Return the numbers of the chunks that were given back since the last call."""
         gone, self._gone = self._gone, []
         return gone
 
-    def _new(self, owner: int, blob: Any, kind: str, size: int) -> tuple[int, Region, list[int]]:
+    def _new(self, blob: Any, kind: str, size: int) -> tuple[int, Region, list[int]]:
         need = -(-max(4 * size, 1) // 64) * 64
         descriptors = []
         chunk = self._open
@@ -216,7 +227,7 @@ class Arrays:
         elif chunk is None or chunk.size - chunk.used < need:
             chunk = self._replace_open()
             descriptors = [chunk.descriptor]
-        region = Region(owner, blob, kind, chunk, size)
+        region = Region(blob, kind, chunk, size)
         chunk.used += need
         chunk.regions += 1
         self._numbers += 1
@@ -280,11 +291,13 @@ class Worker:
         reply: dict[str, Any] = {}
         passed: list[int] = []
         try:
-            self._arrays.drop(message["drop"])
             self._arrays.take(message["in"])
+            self._arrays.drop(message["drop"])
             try:
                 value = getattr(self, "do_" + message["do"])(descriptors, **message["with"])
             finally:
+                if message["do"] not in ("show", "shape"):
+                    self._arrays.moved()
                 self._arrays.give(self._out)
             reply["value"], passed = value if isinstance(value, tuple) else (value, [])
         except Exception as error:
@@ -299,6 +312,7 @@ class Worker:
 
     def _ask(self, **question: Any) -> None:
         """Let the other side do something while Caffe waits."""
+        self._arrays.moved()
         self._arrays.give(self._out)
         send(self._link, {"ask": question, "gone": self._arrays.gone()})
         while True:
@@ -306,8 +320,8 @@ class Worker:
             if message["do"] == "resume":
                 break
             self._answer(message, descriptors)
-        self._arrays.drop(message["drop"])
         self._arrays.take(message["in"])
+        self._arrays.drop(message["drop"])
         self._out = message["out"]
         if message["with"]["failed"]:
             raise RuntimeError("what was called back failed")
@@ -343,13 +357,10 @@ class Worker:
 
     # What can be asked for: `do_` and its name.
 
-    def do_drop(self, _: list[int], things: list[int]) -> list[int]:
-        """Forget nets and solvers, with their arrays; return the numbers of these."""
-        lost = [number for thing in things for number in self._arrays.of(thing)]
-        self._arrays.drop(lost)
-        for thing in things:
-            self._things.pop(thing, None)
-        return lost
+    def do_drop(self, _: list[int], things: list[int]) -> None:
+        """Forget nets and solvers; a blob whose array is held stays, as in pycaffe."""
+        for number in things:
+            self._things.pop(number, None)
 
     def do_call(self, _: list[int], name: str, args: list[Any]) -> Any:
         """Call a function of the module, such as set_random_seed."""
@@ -381,7 +392,7 @@ class Worker:
 
     def do_show(self, _: list[int], net: int, blob: list[int], kind: str) -> Any:
         """Hand out values or gradients."""
-        return self._arrays.show(net, self._blob(net, blob), kind)
+        return self._arrays.show(self._blob(net, blob), kind)
 
     def do_shape(self, _: list[int], net: int, blob: list[int]) -> list[int]:
         """Say the shape of a blob."""
@@ -420,7 +431,7 @@ class Worker:
 
     def do_feed(self, _: list[int], net: int, shapes: list[list[int]]) -> Any:
         """Let a MemoryData layer read shared arrays, which stay the other side's to write."""
-        rooms = [self._arrays.room(net, shape) for shape in shapes]
+        rooms = [self._arrays.room(shape) for shape in shapes]
         self._things[net].set_input_arrays(*(array for array, _, _ in rooms))
         return [each for _, found, _ in rooms for each in found], [
             each for _, _, found in rooms for each in found
