@@ -16,7 +16,7 @@ def vis_square(data, padsize=1, padval=0):
     padding = ((0, n**2 - data.shape[0]), (0, padsize), (0, padsize)) + ((0, 0),) * (data.ndim - 3)
     data = np.pad(data, padding, mode="constant", constant_values=(padval, padval))
     data = data.reshape((n, n) + data.shape[1:])
-    data = data.transpose((0, 2, 1, 3) + tuple(range(4, data.ndim + 1)))
+    data = data.transpose((0, 2, 1, 3) + tuple(range(4, data.ndim)))
     return data.reshape((n * data.shape[1], n * data.shape[3]) + data.shape[4:])
 
 
