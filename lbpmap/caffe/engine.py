@@ -133,7 +133,8 @@ def is_real() -> bool:
 
 def call_real(name: str, *args: Any) -> Any:
     """Call a function of the real Caffe's own module."""
-    return real_caffe().call("call", source=f"caffe.{name}", name=name, args=args)
+    source = f"caffe.{name}"
+    return real_caffe().call("method", source=source, thing=0, name=name, args=args, nets=[])
 
 
 def made_real(ours: Any, real: Any) -> Any:

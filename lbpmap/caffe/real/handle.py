@@ -53,9 +53,7 @@ class Handle:
 
     def method(self, name: str, *args: Any) -> Any:
         """Call a method that takes plain values."""
-        return self.link.call(
-            "method", source=f"{self.source}: {name}", thing=self.number, name=name, args=args
-        )
+        return self._method(f"{self.source}: {name}", name, args, [])
 
     def value(self, name: str) -> Any:
         """Return a plain attribute."""
@@ -89,8 +87,12 @@ class Handle:
                 f"{self.source}: {name}: {other.source} is a net of another process of Caffe; make "
                 f"both anew"
             )
-        source = f"{self.source}: {name} {other.source}"
-        self.link.call("share", source=source, thing=self.number, name=name, other=other.number)
+        self._method(f"{self.source}: {name} {other.source}", name, [], [other.number])
+
+    def _method(self, source: str, name: str, args: Sequence[Any], nets: list[int]) -> Any:
+        return self.link.call(
+            "method", source=source, thing=self.number, name=name, args=args, nets=nets
+        )
 
 
 Opened = tuple[list[tuple[str, BinaryIO]], dict[str, str]]

@@ -220,7 +220,8 @@ class Link:
     def work_here(self) -> None:
         """Let names in data layers mean what they mean here, where both have the same root."""
         if self.same_root:
-            self.call("chdir", source="Net", folder=os.getcwd())
+            here = [os.getcwd()]
+            self.call("method", source="Net", thing=-1, name="chdir", args=here, nets=[])
 
     def place(self, path: str | os.PathLike[str]) -> str:
         """Return a new name, in the worker's folder, for a file of this side."""

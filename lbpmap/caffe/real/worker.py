@@ -6,13 +6,11 @@ Unix socket, which is the worker's standard input. A message is the length of a 
 of file descriptors, the descriptors, and the text. Requests are answered in order; while Caffe
 calls back, the worker asks instead, and answers further requests until it is told to go on.
 
-Arrays lie in memory that both processes map, by descriptor, so that no path has to be known to
-both. Caffe cannot be told to use that memory: what is handed out is copied to Caffe's own before a
-call and back after it, and nothing else is. Files come as descriptors too. They get a name in a
-folder of the worker's own: a link through /proc where that works, else a copy.
-
-Caffe ends its process when a check fails. A parent that does no more than wait sees that, removes
-the folder, and ends Caffe when the other side is gone.
+Arrays lie in memory that both processes map by descriptor. Caffe cannot be told to use that memory:
+what is handed out is copied to Caffe's own before a call and back after it, and nothing else is.
+Files come as descriptors, too, and get a name in the worker's own folder. Caffe ends its process
+when a check fails: a parent that only waits then removes the folder, and ends Caffe when the other
+side is gone.
 """
 
 from __future__ import annotations
@@ -32,6 +30,7 @@ import socket
 import struct
 import sys
 import tempfile
+import types
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -56,15 +55,7 @@ def send(link: socket.socket, message: dict[str, Any], descriptors: Any = ()) ->
 
 
 def receive(link: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """Receive a message and its file descriptors.
-
-    Raises
-    ------
-    EOFError
-        When the other side has ended.
-    ValueError
-        When what it sends is no message.
-    """
+    """Receive a message and its file descriptors; EOFError when the other side has ended."""
     found = array.array("i")
     room = socket.CMSG_SPACE(MOST_DESCRIPTORS * found.itemsize)
     header, ancillary, _, _ = link.recvmsg(HEADER.size, room)
@@ -144,7 +135,7 @@ class Arrays:
         number = self._known().get(place, 0) if values.size else 0
         if number in self._regions:
             return [_described(number, self._regions[number], values.shape, new=False)], []
-        number, region, descriptors = self._new(blob, kind, values.size)
+        number, region, descriptors = self._new(blob, kind, values.shape)
         self._known()[place] = number
         region.memory[...] = values.reshape(-1)
         return [_described(number, region, values.shape, new=bool(descriptors))], descriptors
@@ -165,8 +156,7 @@ class Arrays:
 
     def room(self, shape: list[int]) -> tuple[Any, list[Any], list[int]]:
         """Make a shared array that is no blob's; return it too."""
-        count = int(np.prod(shape))
-        number, region, descriptors = self._new(None, "", count)
+        number, region, descriptors = self._new(None, "", shape)
         described = _described(number, region, shape, new=bool(descriptors))
         return region.memory.reshape(shape), [described], descriptors
 
@@ -203,49 +193,39 @@ class Arrays:
         """Forget arrays that nobody holds any more, and give their memory back."""
         for number in numbers:
             region = self._regions.pop(number, None)
-            if region is None:
-                continue
-            chunk = region.chunk
-            chunk.regions -= 1
-            if not chunk.regions and chunk is not self._open:
-                del self._chunks[chunk.number]
-                os.close(chunk.descriptor)
-                self._gone.append(chunk.number)
+            if region is not None:
+                region.chunk.regions -= 1
+                self._close(region.chunk)
 
     def gone(self) -> list[int]:
         """Return the numbers of the chunks that were given back since the last call."""
         gone, self._gone = self._gone, []
         return gone
 
-    def _new(self, blob: Any, kind: str, size: int) -> tuple[int, Region, list[int]]:
+    def _new(self, blob: Any, kind: str, shape: Any) -> tuple[int, Region, list[int]]:
+        size = int(np.prod(shape))
         need = -(-max(4 * size, 1) // 64) * 64
-        descriptors = []
-        chunk = self._open
-        if need > _CHUNK // 8:
-            chunk = self._new_chunk(need)
-            descriptors = [chunk.descriptor]
-        elif chunk is None or chunk.size - chunk.used < need:
-            chunk = self._replace_open()
-            descriptors = [chunk.descriptor]
+        small = need <= _CHUNK // 8
+        chunk = old = self._open if small else None
+        if chunk is None or chunk.size - chunk.used < need:
+            self._numbers += 1
+            chunk = self._chunks[self._numbers] = Chunk(self._numbers, _CHUNK if small else need)
+            self._open = chunk if small else self._open
+            if old is not None:
+                self._close(old)
         region = Region(blob, kind, chunk, size)
+        descriptors = [] if chunk.used else [chunk.descriptor]
         chunk.used += need
         chunk.regions += 1
         self._numbers += 1
         self._regions[self._numbers] = region
         return self._numbers, region, descriptors
 
-    def _replace_open(self) -> Chunk:
-        old, self._open = self._open, self._new_chunk(_CHUNK)
-        if old is not None and not old.regions:
-            del self._chunks[old.number]
-            os.close(old.descriptor)
-            self._gone.append(old.number)
-        return self._open
-
-    def _new_chunk(self, size: int) -> Chunk:
-        self._numbers += 1
-        chunk = self._chunks[self._numbers] = Chunk(self._numbers, size)
-        return chunk
+    def _close(self, chunk: Chunk) -> None:
+        if not chunk.regions and chunk is not self._open:
+            del self._chunks[chunk.number]
+            os.close(chunk.descriptor)
+            self._gone.append(chunk.number)
 
 
 def _described(number: int, region: Region, shape: Any, *, new: bool) -> dict[str, Any]:
@@ -270,21 +250,17 @@ class Worker:
 
     def __init__(self, link: socket.socket, caffe: Any, folder: str) -> None:
         self._link = link
-        self._caffe = caffe
         self._folder = folder
         self._arrays = Arrays()
-        self._things: dict[int, Any] = {}
+        self._things: dict[int, Any] = {0: caffe, -1: os}
         self._numbers = 0
         self._out: list[int] = []
 
     def serve(self) -> None:
         """Answer until the other side ends."""
-        while True:
-            try:
-                message, descriptors = receive(self._link)
-            except (EOFError, OSError):
-                return
-            self._answer(message, descriptors)
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                self._answer(*receive(self._link))
 
     def _answer(self, message: dict[str, Any], descriptors: list[int]) -> None:
         outer, self._out = self._out, message["out"]
@@ -355,6 +331,12 @@ class Worker:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 
+    @contextlib.contextmanager
+    def _all_named(self, names: list[str], descriptors: list[int]) -> Iterator[str]:
+        """Give files their names, and say that of the last, which may name the others."""
+        with contextlib.ExitStack() as stack:
+            yield [stack.enter_context(self._named(*each)) for each in zip(names, descriptors)][-1]
+
     # What can be asked for: `do_` and its name.
 
     def do_drop(self, _: list[int], things: list[int]) -> None:
@@ -362,18 +344,12 @@ class Worker:
         for number in things:
             self._things.pop(number, None)
 
-    def do_call(self, _: list[int], name: str, args: list[Any]) -> Any:
-        """Call a function of the module, such as set_random_seed."""
-        return getattr(self._caffe, name)(*args)
-
     def do_net(
         self, descriptors: list[int], names: list[str], phase: int, level: int, stages: list[str]
     ) -> int:
         """Make a net."""
         with self._named(names[0], descriptors[0]) as path:
-            if level or stages:
-                return self._keep(self._caffe.Net(path, phase, level=level, stages=stages))
-            return self._keep(self._caffe.Net(path, phase))
+            return self._keep(self._things[0].Net(path, phase, level=level, stages=stages))
 
     def do_describe(self, _: list[int], net: int) -> dict[str, Any]:
         """Say what a net consists of."""
@@ -406,9 +382,11 @@ class Worker:
         """Run layers, `_forward` or `_backward`."""
         getattr(self._things[net], name)(first, last)
 
-    def do_method(self, _: list[int], thing: int, name: str, args: list[Any]) -> Any:
-        """Call a method of a net or solver that takes plain values."""
-        return getattr(self._things[thing], name)(*args)
+    def do_method(
+        self, _: list[int], thing: int, name: str, args: list[Any], nets: list[int]
+    ) -> Any:
+        """Call a method of a net, a solver, or of the modules caffe (0) and os (-1)."""
+        return getattr(self._things[thing], name)(*args, *(self._things[net] for net in nets))
 
     def do_value(self, _: list[int], thing: int, name: str) -> Any:
         """Give a plain attribute of a net or solver."""
@@ -416,18 +394,13 @@ class Worker:
 
     def do_read(self, descriptors: list[int], names: list[str], thing: int, name: str) -> None:
         """Call a method that reads the last of some files, which may name the others."""
-        with contextlib.ExitStack() as stack:
-            paths = [stack.enter_context(self._named(*each)) for each in zip(names, descriptors)]
-            getattr(self._things[thing], name)(paths[-1])
+        with self._all_named(names, descriptors) as path:
+            getattr(self._things[thing], name)(path)
 
     def do_write(self, descriptors: list[int], names: list[str], thing: int, name: str) -> None:
         """Call a method that writes a file."""
         with self._named(names[0], descriptors[0], writing=True) as path:
             getattr(self._things[thing], name)(path)
-
-    def do_share(self, _: list[int], thing: int, name: str, other: int) -> None:
-        """Call a method that takes a net."""
-        getattr(self._things[thing], name)(self._things[other])
 
     def do_feed(self, _: list[int], net: int, shapes: list[list[int]]) -> Any:
         """Let a MemoryData layer read shared arrays, which stay the other side's to write."""
@@ -445,9 +418,8 @@ class Worker:
 
     def do_solver(self, descriptors: list[int], names: list[str], kind: str) -> dict[str, Any]:
         """Make a solver of the last of some files, which names the others."""
-        with contextlib.ExitStack() as stack:
-            paths = [stack.enter_context(self._named(*each)) for each in zip(names, descriptors)]
-            solver = getattr(self._caffe, kind)(paths[-1])
+        with self._all_named(names, descriptors) as path:
+            solver = getattr(self._things[0], kind)(path)
         return {
             "solver": self._keep(solver),
             "net": self._keep(solver.net),
@@ -468,10 +440,6 @@ class Worker:
             _copy(written.fileno(), descriptors[0])
         os.unlink(path)
 
-    def do_chdir(self, _: list[int], folder: str) -> None:
-        """Work where the other side does: names in data layers are relative to that."""
-        os.chdir(folder)
-
     def _blob(self, net: int, blob: list[int]) -> Any:
         """Return blob [i] of a net, or [layer, i], a parameter."""
         it = self._things[net]
@@ -491,8 +459,7 @@ def mend(caffe: Any) -> None:
     fails, for every picture.
     """
     package = getattr(getattr(caffe, "io", None), "skimage", None)
-    io = getattr(package, "io", None)
-    read = getattr(io, "imread", None)
+    read = getattr(getattr(package, "io", None), "imread", None)
     if read is None or "as_gray" not in inspect.signature(read).parameters:
         return
 
@@ -501,21 +468,9 @@ def mend(caffe: Any) -> None:
             settings["as_gray"] = settings.pop("as_grey")
         return read(*args, **settings)
 
-    class Mended:
-        """scikit-image's module `io` for pycaffe alone, with the old name taken."""
-
-        def __getattr__(self, name: str) -> Any:
-            return imread if name == "imread" else getattr(io, name)
-
-    class Package:
-        """scikit-image for pycaffe alone."""
-
-        io = Mended()
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(package, name)
-
-    caffe.io.skimage = Package()
+    caffe.io.skimage = types.SimpleNamespace(
+        img_as_float=package.img_as_float, io=types.SimpleNamespace(imread=imread)
+    )
 
 
 def supervise(link: socket.socket) -> str:
