@@ -59,9 +59,8 @@ def receive(link: socket.socket) -> tuple[dict[str, Any], list[int]]:
     found = array.array("i")
     room = socket.CMSG_SPACE(MOST_DESCRIPTORS * found.itemsize)
     header, ancillary, _, _ = link.recvmsg(HEADER.size, room)
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            found.frombytes(data[: len(data) - len(data) % found.itemsize])
+    for _, _, data in ancillary:
+        found.frombytes(data[: len(data) - len(data) % found.itemsize])
     header += _exactly(link, HEADER.size - len(header)) if header else b""
     if not header:
         raise EOFError
@@ -125,8 +124,8 @@ class Arrays:
         self._chunks: dict[int, Chunk] = {}
         self._open: Chunk | None = None
         self._numbers = 0
-        self._gone: list[int] = []
-        self._places: dict[tuple[int, int], int] | None = None
+        self.gone: list[int] = []
+        self.places: dict[tuple[int, int], int] | None = None
 
     def show(self, blob: Any, kind: str) -> tuple[list[Any], list[int]]:
         """Say where the other side finds a blob's values: one place for blobs of one memory."""
@@ -142,17 +141,13 @@ class Arrays:
 
     def _known(self) -> dict[tuple[int, int], int]:
         """Return the arrays by address and size of Caffe's memory, found anew after each call."""
-        if self._places is None:
-            self._places = {}
+        if self.places is None:
+            self.places = {}
             for number, region in self._regions.items():
                 values = region.caffes()
                 if values is not None and values.size == region.memory.size:
-                    self._places.setdefault((_address(values), values.size), number)
-        return self._places
-
-    def moved(self) -> None:
-        """Note that blobs may have other memory than before."""
-        self._places = None
+                    self.places.setdefault((_address(values), values.size), number)
+        return self.places
 
     def room(self, shape: list[int]) -> tuple[Any, list[Any], list[int]]:
         """Make a shared array that is no blob's; return it too."""
@@ -184,23 +179,17 @@ class Arrays:
     def give(self, numbers: list[int]) -> None:
         """Show the other side what Caffe has now."""
         for number in numbers:
-            region = self._regions.get(number)
-            values = region.caffes() if region else None
-            if region is not None and values is not None:
+            region = self._regions[number]
+            values = region.caffes()
+            if values is not None:
                 region.memory[: values.size] = values
 
     def drop(self, numbers: list[int]) -> None:
         """Forget arrays that nobody holds any more, and give their memory back."""
         for number in numbers:
-            region = self._regions.pop(number, None)
-            if region is not None:
-                region.chunk.regions -= 1
-                self._close(region.chunk)
-
-    def gone(self) -> list[int]:
-        """Return the numbers of the chunks that were given back since the last call."""
-        gone, self._gone = self._gone, []
-        return gone
+            chunk = self._regions.pop(number).chunk
+            chunk.regions -= 1
+            self._close(chunk)
 
     def _new(self, blob: Any, kind: str, shape: Any) -> tuple[int, Region, list[int]]:
         size = int(np.prod(shape))
@@ -225,7 +214,7 @@ class Arrays:
         if not chunk.regions and chunk is not self._open:
             del self._chunks[chunk.number]
             os.close(chunk.descriptor)
-            self._gone.append(chunk.number)
+            self.gone.append(chunk.number)
 
 
 def _described(number: int, region: Region, shape: Any, *, new: bool) -> dict[str, Any]:
@@ -266,31 +255,31 @@ class Worker:
         outer, self._out = self._out, message["out"]
         reply: dict[str, Any] = {}
         passed: list[int] = []
+        self._arrays.take(message["in"])
+        self._arrays.drop(message["drop"])
         try:
-            self._arrays.take(message["in"])
-            self._arrays.drop(message["drop"])
-            try:
-                value = getattr(self, "do_" + message["do"])(descriptors, **message["with"])
-            finally:
-                if message["do"] not in ("show", "shape"):
-                    self._arrays.moved()
-                self._arrays.give(self._out)
+            value = getattr(self, "do_" + message["do"])(descriptors, **message["with"])
             reply["value"], passed = value if isinstance(value, tuple) else (value, [])
         except Exception as error:
             reply["error"] = str(error)
             reply["types"] = [kind.__name__ for kind in type(error).__mro__]
-        finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
+        if message["do"] not in ("show", "shape"):
+            self._arrays.places = None
+        self._arrays.give(self._out)
+        for descriptor in descriptors:
+            os.close(descriptor)
         self._out = outer
-        reply["gone"] = self._arrays.gone()
-        send(self._link, reply, passed)
+        self._send(reply, passed)
+
+    def _send(self, message: dict[str, Any], descriptors: Any = ()) -> None:
+        gone, self._arrays.gone = self._arrays.gone, []
+        send(self._link, {**message, "gone": gone}, descriptors)
 
     def _ask(self, **question: Any) -> None:
         """Let the other side do something while Caffe waits."""
-        self._arrays.moved()
+        self._arrays.places = None
         self._arrays.give(self._out)
-        send(self._link, {"ask": question, "gone": self._arrays.gone()})
+        self._send({"ask": question})
         while True:
             message, descriptors = receive(self._link)
             if message["do"] == "resume":
@@ -344,9 +333,7 @@ class Worker:
         for number in things:
             self._things.pop(number, None)
 
-    def do_net(
-        self, descriptors: list[int], names: list[str], phase: int, level: int, stages: list[str]
-    ) -> int:
+    def do_net(self, descriptors: Any, names: Any, phase: int, level: int, stages: Any) -> int:
         """Make a net."""
         with self._named(names[0], descriptors[0]) as path:
             return self._keep(self._things[0].Net(path, phase, level=level, stages=stages))
@@ -382,9 +369,7 @@ class Worker:
         """Run layers, `_forward` or `_backward`."""
         getattr(self._things[net], name)(first, last)
 
-    def do_method(
-        self, _: list[int], thing: int, name: str, args: list[Any], nets: list[int]
-    ) -> Any:
+    def do_method(self, _: Any, thing: int, name: str, args: Any, nets: list[int]) -> Any:
         """Call a method of a net, a solver, or of the modules caffe (0) and os (-1)."""
         return getattr(self._things[thing], name)(*args, *(self._things[net] for net in nets))
 
@@ -393,7 +378,7 @@ class Worker:
         return getattr(self._things[thing], name)
 
     def do_read(self, descriptors: list[int], names: list[str], thing: int, name: str) -> None:
-        """Call a method that reads the last of some files, which may name the others."""
+        """Call a method that reads a file."""
         with self._all_named(names, descriptors) as path:
             getattr(self._things[thing], name)(path)
 
@@ -406,15 +391,12 @@ class Worker:
         """Let a MemoryData layer read shared arrays, which stay the other side's to write."""
         rooms = [self._arrays.room(shape) for shape in shapes]
         self._things[net].set_input_arrays(*(array for array, _, _ in rooms))
-        return [each for _, found, _ in rooms for each in found], [
-            each for _, _, found in rooms for each in found
-        ]
+        return [each[0] for _, each, _ in rooms], [new for _, _, each in rooms for new in each]
 
     def do_hook(self, _: list[int], net: int, name: str) -> None:
         """Ask, from now on, what is to be done before or after each layer."""
-        getattr(self._things[net], name)(
-            lambda layer: self._ask(thing=net, name=name, layer=int(layer))
-        )
+        hook = getattr(self._things[net], name)
+        hook(lambda layer: self._ask(thing=net, name=name, layer=int(layer)))
 
     def do_solver(self, descriptors: list[int], names: list[str], kind: str) -> dict[str, Any]:
         """Make a solver of the last of some files, which names the others."""
@@ -458,7 +440,7 @@ def mend(caffe: Any) -> None:
     It asks scikit-image for `as_grey`, which is called `as_gray` since 0.16: `caffe.io.load_image`
     fails, for every picture.
     """
-    package = getattr(getattr(caffe, "io", None), "skimage", None)
+    package: Any = getattr(getattr(caffe, "io", None), "skimage", None)
     read = getattr(getattr(package, "io", None), "imread", None)
     if read is None or "as_gray" not in inspect.signature(read).parameters:
         return
@@ -480,7 +462,6 @@ def supervise(link: socket.socket) -> str:
     child = os.fork()
     if child == 0:
         os.close(ended)
-        os.set_inheritable(held, False)
         # An abort is an answer here: it shall not leave gigabytes behind.
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
         return folder
@@ -504,21 +485,18 @@ def main() -> None:
     folder = supervise(link)
     root = os.stat("/")
     hello: dict[str, Any] = {"folder": folder, "root": [root.st_dev, root.st_ino]}
+    hello.update(python=sys.version.split()[0], pid=os.getpid())
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             caffe: Any = importlib.import_module("caffe")
         if not hasattr(caffe, "Net"):
-            where = getattr(caffe, "__file__", None) or list(getattr(caffe, "__path__", []))
-            raise ImportError(f"{where} has no Net: it is an empty package of that name")
+            raise ImportError(f"{caffe} has no Net: it is an empty package of that name")
         mend(caffe)
-        hello["version"] = getattr(caffe, "__version__", "unknown")
-        hello["file"] = caffe.__file__
+        hello.update(version=caffe.__version__, file=caffe.__file__)
         hello["layer_types"] = list(caffe.layer_type_list())
     except Exception as error:
-        hello = {"error": f"{type(error).__name__}: {error}"}
-    hello["python"] = sys.version.split()[0]
-    hello["pid"] = os.getpid()
+        hello["error"] = f"{type(error).__name__}: {error}"
     send(link, hello)
     if "error" not in hello:
         Worker(link, caffe, folder).serve()
