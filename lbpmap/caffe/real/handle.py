@@ -57,7 +57,7 @@ class Handle:
 
     def value(self, name: str) -> Any:
         """Return a plain attribute."""
-        return self.link.call("value", source=self.source, thing=self.number, name=name)
+        return self.method("__getattribute__", name)
 
     def read(self, name: str, path: PathLike, expected: str) -> None:
         """Call a method that reads a file."""

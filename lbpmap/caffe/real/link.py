@@ -51,7 +51,7 @@ _LEVELS = {"I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR}
 _PARSING = "[libprotobuf ERROR"
 _NOT_TOLD = (_PARSING, "WARNING: Logging before")
 # Requests for which arrays that are held need not be copied.
-_CHANGE_NOTHING = ("show", "shape", "value", "describe", "drop")
+_CHANGE_NOTHING = ("show", "shape", "describe", "drop")
 _log = logging.getLogger("lbpmap.caffe")
 
 
@@ -153,8 +153,7 @@ class Link:
             self, _end, self._owner, self._process, self._socket, self._listener
         )
         self.hello = self._start(text)
-        root = os.stat("/")
-        self.same_root = self.hello["root"] == [root.st_dev, root.st_ino]
+        self.same_root = self.hello["root"] == list(os.stat("/")[1:3])
 
     @property
     def described(self) -> str:

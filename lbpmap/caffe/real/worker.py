@@ -110,10 +110,8 @@ class Region:
 
     def caffes(self) -> Any:
         """Return Caffe's own array, flat; None when it has grown, which leaves old views behind."""
-        if self._blob is None:
-            return None
-        values = getattr(self._blob, self._kind).reshape(-1)
-        return values if values.size <= self.memory.size else None
+        values = None if self._blob is None else getattr(self._blob, self._kind).reshape(-1)
+        return values if values is not None and values.size <= self.memory.size else None
 
 
 class Arrays:
@@ -373,10 +371,6 @@ class Worker:
         """Call a method of a net, a solver, or of the modules caffe (0) and os (-1)."""
         return getattr(self._things[thing], name)(*args, *(self._things[net] for net in nets))
 
-    def do_value(self, _: list[int], thing: int, name: str) -> Any:
-        """Give a plain attribute of a net or solver."""
-        return getattr(self._things[thing], name)
-
     def do_read(self, descriptors: list[int], names: list[str], thing: int, name: str) -> None:
         """Call a method that reads a file."""
         with self._all_named(names, descriptors) as path:
@@ -435,10 +429,9 @@ def _copy(source: int, target: int) -> None:
 
 
 def mend(caffe: Any) -> None:
-    """Mend from outside what is known to be broken in pycaffe.
+    """Mend from outside what is broken in pycaffe: `caffe.io.load_image`.
 
-    It asks scikit-image for `as_grey`, which is called `as_gray` since 0.16: `caffe.io.load_image`
-    fails, for every picture.
+    It asks scikit-image for `as_grey`, which is called `as_gray` since 0.16.
     """
     package: Any = getattr(getattr(caffe, "io", None), "skimage", None)
     read = getattr(getattr(package, "io", None), "imread", None)
@@ -483,8 +476,7 @@ def main() -> None:
     link = socket.socket(fileno=os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     folder = supervise(link)
-    root = os.stat("/")
-    hello: dict[str, Any] = {"folder": folder, "root": [root.st_dev, root.st_ino]}
+    hello: dict[str, Any] = {"folder": folder, "root": os.stat("/")[1:3]}  # file, device
     hello.update(python=sys.version.split()[0], pid=os.getpid())
     try:
         with warnings.catch_warnings():
