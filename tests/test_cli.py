@@ -267,7 +267,7 @@ def test_an_engine_that_is_not_there_is_one_line(command, tmp_path, monkeypatch,
     assert main([*command, "--engine", "real"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert said.startswith(f"lbpmap {command[0]}: ")
+    assert said.startswith(f'lbpmap {command[0]}: engine "real": no Caffe with a Net can be ')
 
 
 def test_info_says_which_engines_are_here(monkeypatch, capsys):

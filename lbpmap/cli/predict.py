@@ -53,21 +53,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print a line for every face; 1 when some failed."""
+    with inputs.engine(args):
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     from lbpmap.emotion import ensemble, registry
 
     found = pictures.find(args.inputs)
     chosen = _choose(registry.find_nets(args.models), args.net, registry.search_path(args.models))
     ensemble.common_labels(chosen)
-    with inputs.engine(args):
-        nets = [ensemble.load_net(files, mean_mode=args.mean_mode) for files in chosen]
+    nets = [ensemble.load_net(files, mean_mode=args.mean_mode) for files in chosen]
 
-        def work(item: tuple[Path, Path]) -> str:
-            prediction = ensemble.predict(nets, pictures.read(item[0]), crops=args.crops)
-            return (_json if args.json else _line)(item[0], prediction)
+    def work(item: tuple[Path, Path]) -> str:
+        prediction = ensemble.predict(nets, pictures.read(item[0]), crops=args.crops)
+        return (_json if args.json else _line)(item[0], prediction)
 
-        return inputs.each(
-            found, work, lambda item: item[0], quiet=args.quiet, verbose=args.verbose
-        )
+    return inputs.each(found, work, lambda item: item[0], quiet=args.quiet, verbose=args.verbose)
 
 
 def _choose(
