@@ -256,3 +256,23 @@ def test_as_a_module_into_a_closed_pipe(tmp_path):
     done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout == "{\n"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("command", [["predict", "face.png"], ["demo", "--no-net"]])
+def test_an_engine_that_is_not_there_is_one_line(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LBPMAP_CAFFE_PYTHON", "nonesuch-python")
+    monkeypatch.chdir(tmp_path)
+    face = np.zeros((40, 40, 3), np.uint8)
+    pictures.write_png(tmp_path / "face.png", face)
+    assert main([*command, "--engine", "real"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith(f'lbpmap {command[0]}: engine "real": no Caffe with a Net can be ')
+
+
+def test_info_says_which_engines_are_here(monkeypatch, capsys):
+    monkeypatch.setenv("LBPMAP_CAFFE_PYTHON", "nonesuch-python")
+    assert main(["info", "--json"]) == 0
+    engines = json.loads(capsys.readouterr().out)["engines"]
+    assert engines["numpy"] == f"NumPy {np.__version__}"
+    assert engines["real"].startswith("not here: no Caffe with a Net can be imported by")

@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
-from lbpmap.caffe import absent, coord_map, draw, io, layers, net_spec, params, proto, pycaffe
+from lbpmap.caffe import (
+    absent,
+    coord_map,
+    draw,
+    engine,
+    io,
+    layers,
+    net_spec,
+    params,
+    proto,
+    pycaffe,
+)
 from lbpmap.caffe.classifier import Classifier
 from lbpmap.caffe.detector import Detector
 from lbpmap.caffe.engine import set_device, set_engine, set_mode_cpu, set_mode_gpu, set_tf32
@@ -89,6 +100,8 @@ __all__ = [
 
 def layer_type_list() -> list[str]:
     """Return the names of the layer types that run, in alphabetical order."""
+    if engine.is_real():
+        return list(engine.real_caffe().hello["layer_types"])
     return sorted(LAYER_TYPES)
 
 

@@ -179,7 +179,7 @@ class Blob:
     @property
     def count(self) -> int:
         """The number of elements."""
-        return math.prod(self._shape)
+        return math.prod(self.shape)
 
     @property
     def num(self) -> int:
@@ -202,7 +202,8 @@ class Blob:
         return self._dimension(3)
 
     def _dimension(self, i: int) -> int:
-        return self._shape[i] if i < len(self._shape) else 1
+        shape = self.shape
+        return shape[i] if i < len(shape) else 1
 
     def reshape(self, *dims: int) -> None:
         """Change the dimensions; values are kept as far as memory allows.

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     import torch
+
+    from lbpmap.caffe.real.link import Link
 
 ENGINES = ("auto", "numpy", "torch", "real")
 NEEDS_TORCH = (
@@ -28,6 +33,7 @@ class _Settings:
 
 
 _settings = _Settings()
+_made_real: dict[Any, Any] = {}
 
 
 def set_engine(name: str) -> None:
@@ -37,7 +43,9 @@ def set_engine(name: str) -> None:
     ----------
     name : {"auto", "numpy", "torch", "real"}
         "auto" runs forward passes on NumPy, and on PyTorch in a solver or after `set_mode_gpu`.
-        "real" is the installed Caffe, for nets that are made from now on.
+        "real" is the real Caffe, in a process of its own, for nets and solvers that are made from
+        now on: of the Python whose command the environment variable LBPMAP_CAFFE_PYTHON holds, or
+        of this one.
 
     Raises
     ------
@@ -50,6 +58,41 @@ def set_engine(name: str) -> None:
     >>> set_engine("auto")
     """
     _settings.engine = checked(name, "set_engine")
+
+
+@contextmanager
+def using(name: str, caller: str = "using") -> Iterator[None]:
+    """Let nets run on an engine, as `set_engine` does, and afterwards as before.
+
+    Parameters
+    ----------
+    name : {"auto", "numpy", "torch", "real"}
+    caller : str
+        What errors begin with.
+    """
+    before = _settings.engine
+    _settings.engine = checked(name, caller)
+    try:
+        yield
+    finally:
+        _settings.engine = before
+
+
+def described() -> dict[str, str]:
+    """Say which engines are here, and why others are not.
+
+    Returns
+    -------
+    dict of str
+        By name of the engine: its version, or "not here" and why.
+    """
+    real: str
+    try:
+        real = real_caffe().described
+    except RuntimeError as error:
+        real = f"not here: {str(error).split(': ', 1)[1]}"
+    torch = f"PyTorch {metadata.version('torch')}" if has_torch() else f"not here: {NEEDS_TORCH}"
+    return {"numpy": f"NumPy {np.__version__}", "torch": torch, "real": real}
 
 
 def checked(name: str, caller: str) -> str:
@@ -68,25 +111,40 @@ def has_torch() -> bool:
     return importlib.util.find_spec("torch") is not None
 
 
-def real_caffe() -> Any:
-    """Import the real Caffe.
+def real_caffe() -> Link:
+    """Return the process that runs the real Caffe; it is started where there is none.
 
     Raises
     ------
     RuntimeError
-        When it is not installed. PyPI's `caffe` is an empty package: it does not count.
+        When there is no Caffe. PyPI's `caffe` is an empty package: it does not count.
     """
-    try:
-        caffe: Any = importlib.import_module("caffe")
-    except ImportError:
-        caffe = None
-    # `install` registers this very package under that name.
-    ours = getattr(caffe, "__name__", "").startswith("lbpmap.")
-    if caffe is None or ours or not hasattr(caffe, "Net"):
-        raise RuntimeError(
-            'engine "real": no Caffe with a Net can be imported here; use "auto", which needs none'
-        )
-    return caffe
+    if os.name != "posix":
+        raise RuntimeError('engine "real": needs Linux or macOS; use "auto", which needs neither')
+    from lbpmap.caffe.real import link
+
+    return link.current()
+
+
+def is_real() -> bool:
+    """Whether the real Caffe makes the nets now."""
+    return _settings.engine == "real"
+
+
+def call_real(name: str, *args: Any) -> Any:
+    """Call a function of the real Caffe's own module."""
+    source = f"caffe.{name}"
+    return real_caffe().call("method", source=source, thing=0, name=name, args=args, nets=[])
+
+
+def made_real(ours: Any, real: Any) -> Any:
+    """Return a class of ours, perhaps a user's own, with the real Caffe behind it."""
+    if issubclass(ours, real) or issubclass(real, ours):
+        return ours if issubclass(ours, real) else real
+    if ours not in _made_real:
+        about = {"__module__": ours.__module__, "__doc__": ours.__doc__}
+        _made_real[ours] = type(ours.__name__, (ours, real), about)
+    return _made_real[ours]
 
 
 def resolve(own: str | None) -> str:
@@ -105,7 +163,7 @@ def device_for(own: str | None, *, learning: bool) -> torch.device | None:
         Whether a solver drives it.
     """
     name = resolve(own)
-    if name == "numpy" or (name != "torch" and not learning and not _settings.gpu):
+    if name in ("numpy", "real") or (name != "torch" and not learning and not _settings.gpu):
         return None
     return torch_device("lbpmap.caffe")
 
@@ -130,18 +188,24 @@ def torch_device(caller: str) -> torch.device:
 def set_mode_cpu() -> None:
     """Run on the CPU from now on, as at the start."""
     _settings.gpu = False
+    if is_real():
+        call_real("set_mode_cpu")
 
 
 def set_mode_gpu() -> None:
     """Run on a GPU from now on, through PyTorch; see `set_device`.
 
-    Convolutions and products are done in full float32: see `set_tf32`.
+    Convolutions and products are done in full float32: see `set_tf32`. With the engine "real" it
+    is Caffe that is asked.
 
     Raises
     ------
     RuntimeError
         When PyTorch or a GPU is not there.
     """
+    if is_real():
+        call_real("set_mode_gpu")
+        return
     if not has_torch():
         raise RuntimeError(f"caffe.set_mode_gpu: {NEEDS_TORCH}")
     import torch
@@ -167,6 +231,8 @@ def set_device(index: int) -> None:
     if index < 0:
         raise ValueError(f"caffe.set_device: index must be 0 or more, got {index}")
     _settings.device = index
+    if is_real():
+        call_real("set_device", index)
 
 
 def set_tf32(allowed: bool) -> None:

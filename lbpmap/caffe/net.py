@@ -83,8 +83,9 @@ class Net(Weighted):
         """Make a net, or with the engine "real" one of the real Caffe."""
         if engine.resolve(settings.get("engine")) != "real":
             return super().__new__(cls)
-        settings.pop("engine", None)
-        return engine.real_caffe().Net(*args, **settings)
+        from lbpmap.caffe.real.net import RealNet
+
+        return super().__new__(engine.made_real(cls, RealNet))
 
     def __init__(
         self,
@@ -97,7 +98,7 @@ class Net(Weighted):
         engine: str | None = None,
     ) -> None:
         check_path("Net: model", model, "a prototxt")
-        phase, weights = _arguments(args, phase, weights)
+        phase, weights = net_arguments(args, phase, weights)
         state = graph.NetState(phase=phase, level=level, stage=stages or ())
         self._assemble(os.fspath(model), prototxt.read_net(model), state, engine)
         if weights is not None:
@@ -184,8 +185,7 @@ class Net(Weighted):
             self._blob(name)
         if inputs:
             self._write_inputs(inputs)
-        device = engine.device_for(self._engine, learning=self._learning)
-        self._running.forward(first, last, device)
+        self._run(first, last)
         return {name: self.blobs[name].data for name in wanted}
 
     def backward(
@@ -230,7 +230,7 @@ class Net(Weighted):
             self._blob(name)
         if top_diffs:
             self._write("diff", self.outputs, top_diffs, "backward")
-        self._running.backward(first, last, engine.torch_device("Net.backward"))
+        self._run_backward(first, last)
         return {name: self.blobs[name].diff for name in wanted}
 
     def forward_all(
@@ -328,6 +328,15 @@ class Net(Weighted):
             if weight
         )
 
+    def _run(self, first: int, last: int) -> None:
+        """Run the layers `first` to `last`."""
+        device = engine.device_for(self._engine, learning=self._learning)
+        self._running.forward(first, last, device)
+
+    def _run_backward(self, first: int, last: int) -> None:
+        """Run the layers `first` down to `last` backward."""
+        self._running.backward(first, last, engine.torch_device("Net.backward"))
+
     def _position(self, name: str) -> int:
         if name not in self.layer_dict:
             raise ValueError(f'{self._source}: no layer "{name}"; see _layer_names')
@@ -362,7 +371,7 @@ class Net(Weighted):
             getattr(self.blobs[name], what)[...] = array
 
 
-def _arguments(
+def net_arguments(
     args: tuple[Any, ...], phase: int | None, weights: PathLike | None
 ) -> tuple[int, PathLike | None]:
     """Sort out pycaffe's two orders: (phase) and (weights, phase)."""

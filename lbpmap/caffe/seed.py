@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from lbpmap.caffe import engine
+
 _seeds = [np.random.SeedSequence()]
 
 
@@ -13,7 +15,7 @@ def set_random_seed(seed: int) -> None:
     Parameters
     ----------
     seed : int
-        From 0; the streams are not Caffe's own.
+        From 0; the streams are not Caffe's own, but with the engine "real" they are.
 
     Examples
     --------
@@ -24,6 +26,8 @@ def set_random_seed(seed: int) -> None:
     True
     """
     _seeds[0] = np.random.SeedSequence(seed)
+    if engine.is_real():
+        engine.call_real("set_random_seed", int(seed))
 
 
 def new_generator() -> np.random.Generator:

@@ -63,12 +63,13 @@ class Solver:
 
     type = ""  # that the class fixes; where empty, what the file names
 
-    def __new__(cls, param_file: PathLike) -> Any:
+    def __new__(cls, *args: Any, **settings: Any) -> Any:
         """Make a solver, or with the engine "real" one of the real Caffe."""
         if engine.resolve(None) != "real":
             return super().__new__(cls)
-        name = f"{cls.type}Solver" if cls.type else "get_solver"
-        return getattr(engine.real_caffe(), name)(os.fspath(param_file))
+        from lbpmap.caffe.real.solver import RealSolver
+
+        return super().__new__(engine.made_real(cls, RealSolver))
 
     def __init__(self, param_file: PathLike) -> None:
         check_path(f"{type(self).__name__}: param_file", param_file, "a solver prototxt")
@@ -215,7 +216,7 @@ class Solver:
                 f"{self.param.type} of this net has {len(wanted)} of {_some(wanted)}"
             )
         if state.learned_net:
-            self.net.copy_from(_beside(state.learned_net, state_file))
+            self.net.copy_from(beside(state.learned_net, state_file))
         self.iter = state.iter
         histories = self._histories(engine.torch_device("restore"))
         for i, array in enumerate(state.history):
@@ -274,7 +275,7 @@ def _some(shapes: list[tuple[int, ...]]) -> str:
     return ", ".join(map(str, shapes[:3])) + (", ..." if len(shapes) > 3 else "")
 
 
-def _beside(name: str, state_file: PathLike) -> str:
+def beside(name: str, state_file: PathLike) -> str:
     """Return `name`, or a file of that name in the folder of the state where there is none."""
     beside = os.path.join(os.path.dirname(os.fspath(state_file)), os.path.basename(name))
     return name if os.path.exists(name) or not os.path.exists(beside) else beside
@@ -346,8 +347,6 @@ def get_solver(param_file: PathLike) -> Any:
     OSError, RuntimeError, ValueError
         As for `Solver`.
     """
-    if engine.resolve(None) == "real":
-        return engine.real_caffe().get_solver(os.fspath(param_file))
     check_path("get_solver: param_file", param_file, "a solver prototxt")
     name = prototxt.read_solver(param_file).type
     if name not in _TYPES:

@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("lbpmap: interrupted", file=sys.stderr)
         return 130
-    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
+    except (ValueError, TypeError, OSError, ImportError, MemoryError, RuntimeError) as error:
         if args.verbose:
             traceback.print_exc()
         print(f"lbpmap {args.command}: {one_line(error)}", file=sys.stderr)

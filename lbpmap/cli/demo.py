@@ -44,11 +44,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the picture sheet to write (default lbpmap_demo.png)",
     )  # fmt: skip
     inputs.add_models(parser)
+    inputs.add_engine(parser)
     parser.add_argument("--no-net", action="store_true", help="pictures only")
 
 
 def run(args: argparse.Namespace) -> int:
     """Go the whole way, and time each step."""
+    with inputs.engine(args):
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     photo = _timed("read the astronaut", lambda: pictures.read(_PHOTO))
     face = photo[_FACE]
     gray = _timed(f"face of {face.shape[0]} x {face.shape[1]} to grey", lambda: to_gray(face))

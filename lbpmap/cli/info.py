@@ -1,4 +1,4 @@
-"""``lbpmap info``: what this installation is, and which nets it finds."""
+"""``lbpmap info``: what this installation is, and which engines and nets it finds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from lbpmap.cli import inputs
 from lbpmap.transform import build_info
 
-HELP = "say what this installation is, and which nets it finds"
+HELP = "say what this installation is, which engines and which nets it finds"
 
 EXAMPLES = """examples:
   lbpmap info
@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what there is."""
+    from lbpmap.caffe import engine
     from lbpmap.emotion import registry
 
     facts = {
@@ -35,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "machine": f"{platform.system()} {platform.machine()}",
+        "engines": engine.described(),
         "models": [str(folder) for folder in registry.search_path(args.models)],
         "nets": {
             name: {
@@ -56,9 +58,14 @@ def _text(facts: dict[str, object]) -> str:
             lines.append(f"{key:<10} " + ("\n" + " " * 11).join(value))
         elif isinstance(value, dict):
             lines.append(f"{key}")
-            for name, files in value.items():
-                has = files["weights"] or "no weights"
-                lines.append(f"  {name:<22} {has}{'' if files['mean'] else ', no mean'}")
+            lines += (f"  {name:<22} {_said(each)}" for name, each in value.items())
         else:
             lines.append(f"{key:<10} {value}")
     return "\n".join(lines)
+
+
+def _said(about: object) -> str:
+    """Say in words what is told of an engine, or of a net's files."""
+    if not isinstance(about, dict):
+        return str(about)
+    return f"{about['weights'] or 'no weights'}{'' if about['mean'] else ', no mean'}"

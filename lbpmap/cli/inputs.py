@@ -6,12 +6,16 @@ import argparse
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 
 from tqdm import tqdm
 
 T = TypeVar("T")
+
+# Those of `lbpmap.caffe.engine`, which is only loaded when a net is to be run.
+ENGINES = ("auto", "numpy", "torch", "real")
 
 
 def each(
@@ -73,6 +77,29 @@ def add_models(parser: argparse.ArgumentParser) -> None:
         help="look for nets here first, then in LBPMAP_MODELS, the user's data folder, and the "
         "package's own ('lbpmap info' names them)",
     )
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Declare what runs the nets of a command; `engine` puts it to use."""
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="auto",
+        help="what runs the nets ('lbpmap info' says which are here; default auto)",
+    )
+
+
+def engine(args: argparse.Namespace) -> AbstractContextManager[None]:
+    """Let nets run on the engine that was asked for, and afterwards as before.
+
+    Raises
+    ------
+    RuntimeError
+        When it is not there.
+    """
+    from lbpmap.caffe.engine import using
+
+    return using(args.engine, "--engine")
 
 
 def positive(text: str) -> int:

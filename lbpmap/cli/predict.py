@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   lbpmap predict face.jpg --models ~/emotion_nets      every net found there, averaged
   lbpmap predict faces/ --net VGG_S_rgb --crops 10     one net, ten crops a face
   lbpmap predict faces/ --json > faces.jsonl           one JSON object a face
+  lbpmap predict faces/ --engine real                  by the Caffe of LBPMAP_CAFFE_PYTHON
 
 The input is a cropped, upright face. DIR holds one folder a net, named as the authors named it
 (VGG_S_rgb, ...), with its weights and mean. The labels name apparent expressions, not feelings.
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     inputs.add_inputs(parser)
     inputs.add_models(parser)
+    inputs.add_engine(parser)
     parser.add_argument(
         "--net",
         metavar="NAME",
@@ -51,6 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print a line for every face; 1 when some failed."""
+    with inputs.engine(args):
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     from lbpmap.emotion import ensemble, registry
 
     found = pictures.find(args.inputs)

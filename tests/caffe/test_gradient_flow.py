@@ -237,7 +237,8 @@ def test_without_pytorch_there_is_one_line(text_file, monkeypatch):
         assert "\n" not in str(e.value)
 
 
-def test_engines_that_are_not_there_are_named(tiny):
+def test_engines_that_are_not_there_are_named(tiny, monkeypatch):
+    monkeypatch.setenv("LBPMAP_CAFFE_PYTHON", "nonesuch-python")
     with pytest.raises(
         ValueError, match="engine must be one of auto, numpy, torch, real, got 'gpu'"
     ):

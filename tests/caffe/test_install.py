@@ -133,7 +133,8 @@ def test_a_script_that_is_not_there(tmp_path):
     assert run("--help").returncode == 0
 
 
-def test_this_package_is_not_the_real_caffe(modules, tmp_path):
+def test_this_package_is_not_the_real_caffe(modules, monkeypatch):
+    monkeypatch.delenv("LBPMAP_CAFFE_PYTHON", raising=False)
     ours.install()
     with pytest.raises(RuntimeError, match="no Caffe with a Net can be imported"):
         ours.set_engine("real")

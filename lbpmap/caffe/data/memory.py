@@ -34,13 +34,7 @@ class Memory:
 
     def take(self, data: F32, labels: F32) -> None:
         """Start anew with other arrays, of which no copy is made."""
-        for name, array in (("data", data), ("labels", labels)):
-            if not isinstance(array, np.ndarray) or array.dtype != np.float32:
-                got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
-                raise TypeError(
-                    f"set_input_arrays: {name} must be a float32 array, got {got}; use "
-                    f"astype(np.float32)"
-                )
+        check_arrays(data, labels)
         if data.shape[1:] != self._item:
             raise ValueError(
                 f"set_input_arrays: data must be {('N', *self._item)}, got {data.shape}"
@@ -66,6 +60,17 @@ class Memory:
         for array, values in zip(reshaped(tops, self.tops), self._arrays):
             array[...] = values[rows].reshape(array.shape)
         self._at = (self._at + self._batch) % len(self._arrays[0])
+
+
+def check_arrays(data: object, labels: object) -> None:
+    """Refuse what is no float32 array, of which a view could be kept."""
+    for name, array in (("data", data), ("labels", labels)):
+        if not isinstance(array, np.ndarray) or array.dtype != np.float32:
+            got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+            raise TypeError(
+                f"set_input_arrays: {name} must be a float32 array, got {got}; use "
+                f"astype(np.float32)"
+            )
 
 
 def set_arrays(layer: Layer, data: F32, labels: F32) -> None:
