@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mean-mode",
         choices=("resize", "crop"),
-        default="resize",
-        help="how the 256 x 256 mean meets a 224 x 224 crop (default resize)",
+        help="how the 256 x 256 mean meets a 224 x 224 crop (default: what the net's model.toml "
+        "says, else resize)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a face")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")

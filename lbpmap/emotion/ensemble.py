@@ -48,16 +48,16 @@ class Prediction:
         return self.labels[int(np.argmax(self.probabilities))]
 
 
-def load_net(files: NetFiles, *, mean_mode: str = "resize") -> LoadedNet:
+def load_net(files: NetFiles, *, mean_mode: str | None = None) -> LoadedNet:
     """Load a net's prototxt, weights and mean.
 
     Parameters
     ----------
     files : NetFiles
         From `lbpmap.emotion.registry.find_nets`.
-    mean_mode : {"resize", "crop"}
+    mean_mode : {"resize", "crop"}, optional
         Whether the mean picture is resized to the crop, or cropped where the picture is; as for
-        `lbpmap.caffe_blob`.
+        `lbpmap.caffe_blob`. Left out, what the net's description says.
 
     Returns
     -------
@@ -68,6 +68,7 @@ def load_net(files: NetFiles, *, mean_mode: str = "resize") -> LoadedNet:
     OSError, ValueError
         When a file is missing, incomplete or does not fit.
     """
+    mean_mode = files.mean_mode if mean_mode is None else mean_mode
     _checks.one_of(mean_mode, ("resize", "crop"), "mean_mode", "load_net")
     weights, mean_path = require_weights(files)
     net = caffe.Net(str(files.deploy), str(weights), caffe.TEST)

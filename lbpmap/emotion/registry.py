@@ -43,6 +43,8 @@ class NetFiles:
         Names of its outputs, in order.
     size, crop : int
         Side of the stretched picture and of the crop, pixels.
+    mean_mode : {"resize", "crop"}
+        How a mean picture meets the crop, as for `lbpmap.caffe_blob`.
     deploy : Path
         The net's prototxt.
     weights, mean : Path or None
@@ -58,6 +60,7 @@ class NetFiles:
     labels: tuple[str, ...]
     size: int
     crop: int
+    mean_mode: str
     deploy: Path
     weights: Path | None
     mean: Path | None
@@ -135,6 +138,29 @@ def find_nets(models: str | os.PathLike[str] | None = None) -> dict[str, NetFile
     return {name: _find_net(name, roots) for name in names}
 
 
+def net_in(folder: str | os.PathLike[str]) -> NetFiles:
+    """Give the net that a folder holds, wherever it lies.
+
+    Parameters
+    ----------
+    folder : str or path
+        With a `model.toml`; weights and mean are looked for nowhere else.
+
+    Returns
+    -------
+    NetFiles
+
+    Raises
+    ------
+    OSError, ValueError
+        When there is no description, or it cannot be understood.
+    """
+    place = Path(os.path.abspath(folder))
+    if not (place / _DESCRIPTION).is_file():
+        raise FileNotFoundError(f"{folder}: no net: it holds no {_DESCRIPTION}")
+    return _find_net(place.name, [place.parent])
+
+
 def _folders(root: Path) -> list[Path]:
     """List what is in a folder; one that is not there or may not be opened holds nothing."""
     try:
@@ -162,6 +188,7 @@ def _find_net(name: str, roots: list[Path]) -> NetFiles:
         labels=tuple(says.get(list, "labels")),
         size=says.get(int, "input", "size"),
         crop=says.get(int, "input", "crop"),
+        mean_mode=says.get(str, "input", "mean_mode", default="resize"),
         deploy=with_deploy / deploy,
         weights=with_weights and with_weights / says.text("files", "weights"),
         mean=mean if mean and mean.is_file() else None,
@@ -198,6 +225,9 @@ class _Description:
             given = self._fields["input"].get(key, only)
             if given != only:
                 self._refuse(f"input.{key} is {given!r}, and only {only!r} is supported")
+        mean_mode = self._fields["input"].get("mean_mode", "resize")
+        if mean_mode not in ("resize", "crop"):
+            self._refuse(f'input.mean_mode must be "resize" or "crop", got {mean_mode!r}')
         shown = resolve(self.representation())
         for key, is_ in (("radius", shown.radius), ("table", shown.table and shown.table.name)):
             given = self._fields.get(key, is_)
