@@ -87,7 +87,7 @@ def read_all(
     """
     attempt = _attempt(errors, "read_all")
     threads = _checks.positive(threads, "threads", "read_all")
-    return _ahead(lambda path: attempt(read, path), paths, threads)
+    return ahead(lambda path: attempt(read, path), paths, threads)
 
 
 def blobs(
@@ -171,7 +171,7 @@ def blobs(
 
     def batches() -> Iterator[Batch]:
         done: list[F32 | Unread] = []
-        for group, outcomes in _ahead(some, jobs(), threads):
+        for group, outcomes in ahead(some, jobs(), threads):
             done += outcomes
             if len(done) == len(group.paths):
                 yield _without_failed(group, done, crops)
@@ -214,20 +214,27 @@ def _grouped(items: Iterable[A], length: int) -> Iterator[list[A]]:
         yield group
 
 
-def _ahead(work: Callable[[A], B], items: Iterable[A], threads: int) -> Iterator[B]:
-    """Do `work` on items in order, some of them ahead; what it raises comes in its place."""
+def ahead(
+    work: Callable[[A], B], items: Iterable[A], threads: int, *, waiting: int | None = None
+) -> Iterator[B]:
+    """Do `work` on items in order, some of them ahead; what it raises comes in its place.
+
+    At most `waiting` results, or jobs for them, are kept: by default three a thread. With one
+    thread the work is done here, when asked.
+    """
     if threads == 1:
         yield from map(work, items)
         return
-    waiting: deque[Future[B]] = deque()
+    most = _AHEAD * threads if waiting is None else waiting
+    begun: deque[Future[B]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
             for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) > _AHEAD * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                begun.append(pool.submit(work, item))
+                if len(begun) > most:
+                    yield begun.popleft().result()
+            while begun:
+                yield begun.popleft().result()
         finally:  # also where the caller stops early: what has not begun is not begun
-            for job in waiting:
+            for job in begun:
                 job.cancel()
