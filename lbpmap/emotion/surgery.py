@@ -65,7 +65,7 @@ def prepare(
     batch : int
         Pictures a pass, in training and in tests.
     fresh : bool, default True
-        Whether the last layers get new names, and so new weights.
+        Whether the last layers get new names, so that weights of the old ones are not taken.
     frozen : collection of str
         Layers that do not learn.
     rates : mapping of str to float, optional
@@ -79,7 +79,7 @@ def prepare(
     ------
     ValueError
         When the net has no loss of the kind or no plain last layer, reads other data than pictures
-        and labels, has other outputs and shall keep them, or a layer is unknown.
+        and labels, or a layer is unknown.
 
     Examples
     --------
@@ -104,7 +104,7 @@ def prepare(
         raise ValueError(f"no {_LOSS} in the TRAIN phase; it is the loss that is learned by")
     _feed_from_memory(train_val, losses[0].bottom[1], crop, batch)
     heads = tuple(dict.fromkeys(_head(train_val, loss) for loss in losses))
-    _set_outputs(train_val, heads, labels, fresh)
+    _set_outputs(train_val, heads, labels)
     _set_rates(train_val, frozen, rates or {})
     if fresh:
         heads = _rename(train_val, heads)
@@ -169,16 +169,10 @@ def _head(net: Message, loss: Message) -> str:
     return str(makers[0].name)
 
 
-def _set_outputs(net: Message, heads: Collection[str], labels: int, fresh: bool) -> None:
+def _set_outputs(net: Message, heads: Collection[str], labels: int) -> None:
     for layer in net.layer:
         if layer.name in heads:
-            p = getattr(layer, _SETTINGS[layer.type])
-            if not fresh and p.num_output != labels:
-                raise ValueError(
-                    f'layer "{layer.name}": has {p.num_output} outputs, and the data {labels} '
-                    f"labels; its weights cannot be kept"
-                )
-            p.num_output = labels
+            getattr(layer, _SETTINGS[layer.type]).num_output = labels
 
 
 def _rename(net: Message, heads: tuple[str, ...]) -> tuple[str, ...]:
