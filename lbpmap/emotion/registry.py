@@ -53,6 +53,8 @@ class NetFiles:
         Size of a complete caffemodel, where it is known.
     folders : tuple of Path
         Where it was looked for, in order.
+    architecture : str
+        What the description calls it, such as "VGG_S"; else the name without its representation.
     """
 
     name: str
@@ -66,6 +68,7 @@ class NetFiles:
     mean: Path | None
     weights_bytes: int | None
     folders: tuple[Path, ...]
+    architecture: str
 
 
 def packaged_folder() -> Path:
@@ -194,7 +197,16 @@ def _find_net(name: str, roots: list[Path]) -> NetFiles:
         mean=mean if mean and mean.is_file() else None,
         weights_bytes=says.get(int, "files", "weights_bytes", default=None),
         folders=tuple(folders),
+        architecture=says.get(str, "architecture", default=None) or _without(
+            name, resolve(says.representation()).name
+        ),
     )
+
+
+def _without(name: str, representation: str) -> str:
+    """Cut the representation off a net's name: VGG_S_lbp is a VGG_S."""
+    ending = f"_{representation}"
+    return name[: -len(ending)] if name.endswith(ending) and name != ending else name
 
 
 class _Description:
