@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from sklearn import metrics
+from sklearn import metrics  # type: ignore[import-untyped]
 
 from lbpmap import _checks
 from lbpmap._arrays import F64, I64, Array
@@ -147,8 +147,7 @@ def score(
             for k, label in enumerate(labels)
         ),
         confusion=tuple(
-            tuple(map(int, row))
-            for row in metrics.confusion_matrix(true, predicted, labels=every)
+            tuple(map(int, row)) for row in metrics.confusion_matrix(true, predicted, labels=every)
         ),
         accuracy_interval=intervals[0],
         mean_class_accuracy_interval=intervals[1],
@@ -267,9 +266,7 @@ def _accuracies(counts: I64) -> F64:
     return figures
 
 
-def checked(
-    probabilities: Array, truth: Array, labels: int, function: str
-) -> tuple[F64, I64]:
+def checked(probabilities: Array, truth: Array, labels: int, function: str) -> tuple[F64, I64]:
     """Check probabilities (N, labels) and true labels (N,), for the function named."""
     p, true = np.asarray(probabilities, np.float64), np.asarray(truth)
     if p.ndim != 2 or p.shape[1] != labels or not len(p):
