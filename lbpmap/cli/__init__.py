@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Sequence
 
 from lbpmap._version import __version__
-from lbpmap.cli import bench, demo, info, map, predict, table
+from lbpmap.cli import bench, demo, ensemble, evaluate, info, map, predict, table
 from lbpmap.cli.inputs import one_line
 
 ALL_GOOD, SOME_FAILED, USAGE = 0, 1, 2
@@ -19,6 +19,8 @@ ALL_GOOD, SOME_FAILED, USAGE = 0, 1, 2
 _COMMANDS = {
     "map": map,
     "predict": predict,
+    "evaluate": evaluate,
+    "ensemble": ensemble,
     "info": info,
     "demo": demo,
     "table": table,

@@ -127,7 +127,7 @@ def ask(
     crops: int = 1,
     batch: int | None = None,
     threads: int = 1,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> Answers:
     """Show the pictures of a data set to nets.
 

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from sklearn import metrics  # type: ignore[import-untyped]
 
 from lbpmap import _checks
 from lbpmap._arrays import F64, I64, Array
@@ -122,6 +121,8 @@ def score(
     >>> found.accuracy, found.mean_class_accuracy, found.confusion
     (0.75, 0.75, ((1, 1), (0, 2)))
     """
+    from sklearn import metrics  # type: ignore[import-untyped]
+
     p, true = checked(probabilities, truth, len(labels), "score")
     predicted = p.argmax(axis=1)
     every = np.arange(len(labels))
