@@ -207,7 +207,8 @@ def write_dataset(dataset: Dataset, path: PathLike) -> None:
         When it cannot be written.
     """
     text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
+    # Left to itself it does not quote a carriage return, at which a reader ends the row.
+    rows = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n")
     rows.writerow(["path", "label", "split", "group"])
     for s in dataset.samples:
         rows.writerow([os.path.abspath(s.path), dataset.labels[s.label], s.part, s.group])
@@ -285,7 +286,8 @@ def _csv_rows(path: Path, group_by: str | None) -> list[_Row]:
         group = group_by or ("group" if "group" in columns else None)
         rows = [_csv_row(path, reader.line_num, row, group) for row in reader]
     except csv.Error as error:
-        raise ValueError(f"{path}: line {reader.line_num}: {error}") from None
+        # Of a row that it gives up, `reader` has not counted the lines.
+        raise ValueError(f"{path}: line {reader.reader.line_num}: {error}") from None
     if not rows:
         raise ValueError(f"{path}: no row but the first; expected a picture a row")
     parted = [row[2] is not None for row in rows]

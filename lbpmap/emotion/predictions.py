@@ -24,7 +24,7 @@ def as_csv(answers: Answers, probabilities: Array) -> str:
         Columns path, label (the true one), predicted, and a probability a label.
     """
     text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
+    rows = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n")
     rows.writerow(["path", "label", "predicted", *answers.labels])
     for sample, true, p in zip(answers.samples, answers.truth, probabilities):
         predicted = answers.labels[int(p.argmax())]
