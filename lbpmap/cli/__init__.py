@@ -11,8 +11,19 @@ import traceback
 from collections.abc import Sequence
 
 from lbpmap._version import __version__
-from lbpmap.cli import bench, demo, finetune, info, map, predict, table
-from lbpmap.cli.inputs import one_line
+from lbpmap.cli import (
+    bench,
+    demo,
+    ensemble,
+    evaluate,
+    finetune,
+    grid,
+    info,
+    map,
+    predict,
+    table,
+)
+from lbpmap.cli.inputs import INTERRUPTED, one_line
 
 ALL_GOOD, SOME_FAILED, USAGE = 0, 1, 2
 
@@ -20,6 +31,9 @@ _COMMANDS = {
     "map": map,
     "predict": predict,
     "finetune": finetune,
+    "evaluate": evaluate,
+    "ensemble": ensemble,
+    "grid": grid,
     "info": info,
     "demo": demo,
     "table": table,
@@ -51,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return SOME_FAILED
     except KeyboardInterrupt:
         print("lbpmap: interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         if args.verbose:
             traceback.print_exc()

@@ -93,29 +93,32 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prepare a run, or find it again, and let it learn; 1 when pictures could not be read."""
-    from lbpmap.emotion import finetune, preparing
+    from lbpmap.emotion import preparing
 
     if args.resume is not None:
         if args.data is not None or args.output is not None or args.source is not None:
             raise ValueError("--resume RUN takes no DATA, --from or -o: the run knows them")
-        folder, weights, failed = args.resume, finetune.starting_weights(args.resume), 0
-    else:
-        for name, value in (("DATA", args.data), ("--from", args.source), ("-o", args.output)):
-            if value is None:
-                raise ValueError(f"{name} is missing; see lbpmap finetune --help")
-        source = preparing.find_source(
-            args.source, models=args.models, train_val=args.train_val, solver=args.solver
-        )
-        prepared = preparing.prepare_run(args.output, args.data, source, options(args))
-        tell(prepared)
-        folder, weights, failed = prepared.folder, prepared.weights, len(prepared.unread)
-    result = learn(
-        folder, weights=weights, max_iter=args.max_iter, threads=args.threads, quiet=args.quiet
+        return go_on(args.resume, args)
+    for name, value in (("DATA", args.data), ("--from", args.source), ("-o", args.output)):
+        if value is None:
+            raise ValueError(f"{name} is missing; see lbpmap finetune --help")
+    source = preparing.find_source(
+        args.source, models=args.models, train_val=args.train_val, solver=args.solver
     )
-    print(summary(folder, result))
-    if result.reason == "interrupted":
-        return 130
-    return 1 if failed else 0
+    return begin(preparing.prepare_run(args.output, args.data, source, options(args)), args)
+
+
+def begin(prepared: Prepared, args: argparse.Namespace) -> int:
+    """Let a new run learn; 1 when pictures could not be read."""
+    _tell(prepared)
+    return _learn(prepared.folder, prepared.weights, args) or int(bool(prepared.unread))
+
+
+def go_on(folder: Path, args: argparse.Namespace) -> int:
+    """Let a run learn that was stopped."""
+    from lbpmap.emotion import finetune
+
+    return _learn(folder, finetune.starting_weights(folder), args)
 
 
 def options(args: argparse.Namespace) -> Options:
@@ -149,7 +152,7 @@ def options(args: argparse.Namespace) -> Options:
     )
 
 
-def tell(prepared: Prepared) -> None:
+def _tell(prepared: Prepared) -> None:
     """Say what a run learns from, and what it leaves out."""
     for item in prepared.unread:
         print(f"{item.error}; left out", file=sys.stderr)
@@ -167,15 +170,13 @@ def tell(prepared: Prepared) -> None:
     )
 
 
-def learn(
-    folder: Path, *, weights: Path | None, max_iter: int | None, threads: int, quiet: bool
-) -> Result:
+def _learn(folder: Path, weights: Path | None, args: argparse.Namespace) -> int:
     """Let a run learn, with a progress bar on a terminal; Ctrl-C ends it in good order."""
     from lbpmap.emotion import curves, finetune, runs
 
-    total = max_iter or runs.read_settings(folder).max_iter
+    total = args.max_iter or runs.read_settings(folder).max_iter
     # `disable=None` is tqdm's "only on a terminal".
-    with tqdm(total=total, unit="it", disable=True if quiet else None, leave=False) as bar:
+    with tqdm(total=total, unit="it", disable=True if args.quiet else None, leave=False) as bar:
 
         def on_row(row: dict[str, Any]) -> None:
             bar.n = row["iteration"]
@@ -184,7 +185,7 @@ def learn(
                     f"loss {row['loss']:.3f}, accuracy {row['accuracy']:.2f}, rate "
                     f"{row['learning_rate']:g}, {row['pictures_per_second']:.0f} pictures/s"
                 )
-            if "validation_accuracy" in row and not quiet:
+            if "validation_accuracy" in row and not args.quiet:
                 bar.write(
                     f"iteration {row['iteration']}: validation accuracy "
                     f"{row['validation_accuracy']:.3f}, loss {row['validation_loss']:.4f}"
@@ -194,16 +195,17 @@ def learn(
             result = finetune.train(
                 folder,
                 weights=weights,
-                max_iter=max_iter,
-                threads=threads,
+                max_iter=args.max_iter,
+                threads=args.threads,
                 on_row=on_row,
                 stop=stop,
             )
     curves.draw(folder)
-    return result
+    print(_summary(folder, result))
+    return inputs.INTERRUPTED if result.reason == "interrupted" else 0
 
 
-def summary(folder: Path, result: Result) -> str:
+def _summary(folder: Path, result: Result) -> str:
     """Say in one line how a run ended, and in one whether the net had to wait for pictures."""
     best = result.best
     why = {

@@ -13,6 +13,9 @@ from tqdm import tqdm
 
 T = TypeVar("T")
 
+# The exit code of a command that Ctrl-C ended, as shells have it.
+INTERRUPTED = 130
+
 
 def each(
     items: Sequence[T],
@@ -95,3 +98,36 @@ def png_path(text: str) -> Path:
     if not text.lower().endswith(".png"):
         raise argparse.ArgumentTypeError(f"the picture is written as PNG: end {text!r} in .png")
     return Path(text)
+
+
+def check_output(path: Path) -> None:
+    """Find out before the work, which may take minutes, that its result has no place to go."""
+    if path.is_dir():
+        raise ValueError(f"{path}: a folder; expected the name of a file to write")
+    if not path.parent.is_dir():
+        raise ValueError(f"{path}: its folder does not exist; make it first")
+
+
+def add_action(
+    actions: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    does: str,
+    examples: str,
+) -> argparse.ArgumentParser:
+    """Declare one of several things that a command does."""
+    action = actions.add_parser(
+        name,
+        help=does,
+        description=does[0].upper() + does[1:] + ".",
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    # The command's own -v stands before the action; with this it may stand behind it too.
+    action.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="tracebacks of errors",
+    )
+    return action

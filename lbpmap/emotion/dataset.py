@@ -127,7 +127,7 @@ def read_dataset(
     source = Path(data)
     rows = _folder_rows(source, group_by) if source.is_dir() else _csv_rows(source, group_by)
     names = {label for _, label, _, _ in rows}
-    order = tuple(labels) if names == set(labels) else tuple(sorted(names))
+    order = tuple(labels) if sorted(labels) == sorted(names) else tuple(sorted(names))
     if len(order) < 2:
         raise ValueError(f"{source}: one label ({order[0]!r}); expected two or more to tell apart")
     number = {label: k for k, label in enumerate(order)}
@@ -207,7 +207,8 @@ def write_dataset(dataset: Dataset, path: PathLike) -> None:
         When it cannot be written.
     """
     text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
+    # Left to itself it does not quote a carriage return, at which a reader ends the row.
+    rows = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n")
     rows.writerow(["path", "label", "split", "group"])
     for s in dataset.samples:
         rows.writerow([os.path.abspath(s.path), dataset.labels[s.label], s.part, s.group])
@@ -222,7 +223,7 @@ _Row = tuple[Path, str, "str | None", "str | None"]
 def _folder_rows(folder: Path, group_by: str | None) -> list[_Row]:
     pattern = _pattern(group_by)
     found = [(path, below.parts) for path, below in pictures.find([folder])]
-    parted = all(below[0].lower() in _PART_NAMES for _, below in found)
+    parted = _in_parts(folder, [below for _, below in found])
     level = 1 if parted else 0
     rows = []
     for path, below in sorted(found, key=lambda item: item[1]):
@@ -235,9 +236,28 @@ def _folder_rows(folder: Path, group_by: str | None) -> list[_Row]:
             if match is None:
                 raise ValueError(f"{path}: group_by {group_by!r} is not found in {'/'.join(below)}")
             group = match[1] if pattern.groups else match[0]
+            if not group:
+                raise ValueError(
+                    f"{path}: group_by {group_by!r} finds an empty name in {'/'.join(below)}"
+                )
         part = _PART_NAMES[below[0].lower()] if parted else None
         rows.append((path, below[level], part, group))
     return rows
+
+
+def _in_parts(folder: Path, found: Sequence[tuple[str, ...]]) -> bool:
+    """Tell DATA/PART/LABEL/PICTURE from DATA/LABEL/PICTURE; a label may be called "test" too."""
+    named = [below[0].lower() in _PART_NAMES for below in found]
+    if all(named):
+        return True
+    deep = [below[0] for below, part in zip(found, named) if part and len(below) > 2]
+    if deep:
+        other = found[named.index(False)][0]
+        raise ValueError(
+            f"{folder}: holds {deep[0]}, a part's folder, and {other}, which is none; expected "
+            f"parts alone (train, validation, test) or labels alone"
+        )
+    return False
 
 
 def _pattern(group_by: str | None) -> re.Pattern[str] | None:
@@ -266,7 +286,8 @@ def _csv_rows(path: Path, group_by: str | None) -> list[_Row]:
         group = group_by or ("group" if "group" in columns else None)
         rows = [_csv_row(path, reader.line_num, row, group) for row in reader]
     except csv.Error as error:
-        raise ValueError(f"{path}: line {reader.line_num}: {error}") from None
+        # Of a row that it gives up, `reader` has not counted the lines.
+        raise ValueError(f"{path}: line {reader.reader.line_num}: {error}") from None
     if not rows:
         raise ValueError(f"{path}: no row but the first; expected a picture a row")
     parted = [row[2] is not None for row in rows]

@@ -47,8 +47,8 @@ class Source:
 
     Attributes
     ----------
-    name : str
-        What it was called by.
+    name, architecture : str
+        What it was called by, and what its layout is called.
     train_val, solver : Path
         Its text for training, or the one that it is run by; and the solver's.
     representation : str or None
@@ -61,6 +61,7 @@ class Source:
     """
 
     name: str
+    architecture: str
     train_val: Path
     solver: Path
     representation: str | None
@@ -191,7 +192,16 @@ def find_source(
     if os.fspath(name) in ARCHITECTURES and not Path(name).is_dir():
         files = architecture_files(os.fspath(name))
         found = Source(
-            files.name, files.train_val, files.solver, None, files.size, files.crop, (), None, None
+            files.name,
+            files.name,
+            files.train_val,
+            files.solver,
+            None,
+            files.size,
+            files.crop,
+            (),
+            None,
+            None,
         )
     else:
         net = _net_files(name, models)
@@ -199,6 +209,7 @@ def find_source(
         steps = net.deploy.with_name("solver.prototxt")
         found = Source(
             net.name,
+            net.architecture,
             own if own.is_file() else net.deploy,
             steps if steps.is_file() else default,
             net.representation,
@@ -322,7 +333,8 @@ def prepare_run(
         if not named:
             assert shown.table is not None
             shutil.copyfile(representation, place / settings.representation)
-        runs.write_toml(place / "model.toml", _description(Path(folder).name, settings, dataset))
+        described = _description(Path(folder).name, source, settings, dataset)
+        runs.write_toml(place / "model.toml", described)
 
     runs.create(folder, settings, _record(data, source, weights, dataset, o, net.heads), write)
     counts = dataset.counts(dataset.part(VALIDATION))
@@ -413,9 +425,10 @@ def _mean(computed: F32, source: Source, o: Options) -> F32:
     return np.ascontiguousarray(mean)
 
 
-def _description(name: str, settings: Settings, dataset: Dataset) -> dict[str, Any]:
+def _description(name: str, source: Source, settings: Settings, dataset: Dataset) -> dict[str, Any]:
     return {
         "name": name,
+        "architecture": source.architecture,
         "representation": settings.representation,
         "labels": list(dataset.labels),
         "input": {"size": settings.size, "crop": settings.crop, "mean_mode": "crop"},

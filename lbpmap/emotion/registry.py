@@ -25,7 +25,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_DESCRIPTION = "model.toml"
+DESCRIPTION = "model.toml"
 _MAX_DESCRIPTION_BYTES = 1 << 20
 
 
@@ -53,6 +53,8 @@ class NetFiles:
         Size of a complete caffemodel, where it is known.
     folders : tuple of Path
         Where it was looked for, in order.
+    architecture : str
+        What the description calls it, such as "VGG_S"; else the name without its representation.
     """
 
     name: str
@@ -66,6 +68,7 @@ class NetFiles:
     mean: Path | None
     weights_bytes: int | None
     folders: tuple[Path, ...]
+    architecture: str
 
 
 def packaged_folder() -> Path:
@@ -133,7 +136,7 @@ def find_nets(models: str | os.PathLike[str] | None = None) -> dict[str, NetFile
         folder.name: None
         for root in reversed(roots)
         for folder in _folders(root)
-        if (folder / _DESCRIPTION).is_file()
+        if (folder / DESCRIPTION).is_file()
     }
     return {name: _find_net(name, roots) for name in names}
 
@@ -156,8 +159,8 @@ def net_in(folder: str | os.PathLike[str]) -> NetFiles:
         When there is no description, or it cannot be understood.
     """
     place = Path(os.path.abspath(folder))
-    if not (place / _DESCRIPTION).is_file():
-        raise FileNotFoundError(f"{folder}: no net: it holds no {_DESCRIPTION}")
+    if not (place / DESCRIPTION).is_file():
+        raise FileNotFoundError(f"{folder}: no net: it holds no {DESCRIPTION}")
     return _find_net(place.name, [place.parent])
 
 
@@ -171,8 +174,8 @@ def _folders(root: Path) -> list[Path]:
 
 def _find_net(name: str, roots: list[Path]) -> NetFiles:
     folders = [root / name for root in roots]
-    described = next(folder for folder in folders if (folder / _DESCRIPTION).is_file())
-    says = _Description(described / _DESCRIPTION)
+    described = next(folder for folder in folders if (folder / DESCRIPTION).is_file())
+    says = _Description(described / DESCRIPTION)
     says.check()
     with_weights = next(
         (folder for folder in folders if (folder / says.text("files", "weights")).is_file()), None
@@ -194,7 +197,15 @@ def _find_net(name: str, roots: list[Path]) -> NetFiles:
         mean=mean if mean and mean.is_file() else None,
         weights_bytes=says.get(int, "files", "weights_bytes", default=None),
         folders=tuple(folders),
+        architecture=says.get(str, "architecture", default=None)
+        or _without(name, resolve(says.representation()).name),
     )
+
+
+def _without(name: str, representation: str) -> str:
+    """Cut the representation off a net's name: VGG_S_lbp is a VGG_S."""
+    ending = f"_{representation}"
+    return name[: -len(ending)] if name.endswith(ending) and name != ending else name
 
 
 class _Description:
