@@ -34,7 +34,7 @@ from lbpmap.emotion.dataset import (
     split,
     write_dataset,
 )
-from lbpmap.emotion.registry import NetFiles, find_nets, net_in
+from lbpmap.emotion.registry import NetFiles, check_size, find_nets, net_in
 from lbpmap.emotion.runs import Settings
 from lbpmap.representations import REPRESENTATIONS, resolve
 
@@ -205,6 +205,7 @@ def find_source(
         )
     else:
         net = _net_files(name, models)
+        check_size(net)
         own = net.deploy.with_name("train_val.prototxt")
         steps = net.deploy.with_name("solver.prototxt")
         found = Source(

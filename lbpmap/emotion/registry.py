@@ -316,11 +316,27 @@ def require_weights(net: NetFiles) -> tuple[Path, Path]:
             f"{net.name}: no mean beside {net.weights}, and without it every face comes out as "
             f"one class{where}"
         )
+    check_size(net)
+    return net.weights, net.mean
+
+
+def check_size(net: NetFiles) -> None:
+    """Refuse weights of another size than a complete file has, where that is known.
+
+    Parameters
+    ----------
+    net : NetFiles
+
+    Raises
+    ------
+    ValueError
+    """
+    if net.weights is None or net.weights_bytes is None:
+        return
     size = net.weights.stat().st_size
-    if net.weights_bytes is not None and size != net.weights_bytes:
+    if size != net.weights_bytes:
         raise ValueError(
             f"{net.weights}: {size} bytes, but {net.name}'s weights have {net.weights_bytes}: an "
-            f"incomplete download, or a net of your own, which goes into a folder of its own"
-            f"{where}"
+            f"incomplete download, or a net of your own, which goes into a folder of its own; "
+            f"where to get it and where to put it (--models DIR): {_guide()}"
         )
-    return net.weights, net.mean
