@@ -93,7 +93,7 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prepare a run, or find it again, and let it learn; 1 when pictures could not be read."""
-    from lbpmap.emotion import preparing
+    from lbpmap.emotion import preparing, sources
 
     if args.resume is not None:
         if args.data is not None or args.output is not None or args.source is not None:
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     for name, value in (("DATA", args.data), ("--from", args.source), ("-o", args.output)):
         if value is None:
             raise ValueError(f"{name} is missing; see lbpmap finetune --help")
-    source = preparing.find_source(
+    source = sources.find_source(
         args.source, models=args.models, train_val=args.train_val, solver=args.solver
     )
     return begin(preparing.prepare_run(args.output, args.data, source, options(args)), args)

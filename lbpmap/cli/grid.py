@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lbpmap.cli import ensemble, evaluate, finetune, inputs
 
 if TYPE_CHECKING:
-    from lbpmap.emotion.preparing import Source
+    from lbpmap.emotion.sources import Source
 
 HELP = "fine-tune every architecture on every representation, and weigh them as an ensemble"
 
@@ -74,18 +74,18 @@ def run(args: argparse.Namespace) -> int:
 
 def _source(args: argparse.Namespace, architecture: str, representation: str) -> Source:
     """Find weights of the net in the grid's place; without, the architecture alone."""
-    from lbpmap.emotion import preparing, registry
+    from lbpmap.emotion import registry, sources
 
     name = f"{architecture}_{representation}"
     known = registry.find_nets(args.models).get(name)
     if known is not None and known.weights is not None:
-        return preparing.find_source(name, models=args.models, solver=args.solver)
+        return sources.find_source(name, models=args.models, solver=args.solver)
     if not args.scratch:
         raise FileNotFoundError(
             f"{name}: no weights to start from; put them into a folder {name} with a model.toml "
             f"and say where (--models DIR), or start from new ones (--scratch)"
         )
-    return preparing.find_source(architecture, models=args.models, solver=args.solver)
+    return sources.find_source(architecture, models=args.models, solver=args.solver)
 
 
 def _representations(names: Sequence[str]) -> list[tuple[str, str]]:

@@ -69,8 +69,13 @@ def architecture_files(name: str) -> ArchitectureFiles:
     if name not in ARCHITECTURES:
         raise ValueError(f"no architecture {name!r}; there are {', '.join(ARCHITECTURES)}")
     folder = packaged_folder() / "architectures" / name
-    paths = {key: folder / f"{key}.prototxt" for key in ("train_val", "deploy", "solver")}
-    for path in paths.values():
+    files = ArchitectureFiles(
+        name,
+        folder / "train_val.prototxt",
+        folder / "deploy.prototxt",
+        folder / "solver.prototxt",
+    )
+    for path in (files.train_val, files.deploy, files.solver):
         if not path.is_file():
             raise FileNotFoundError(f"{path}: missing from the package; install lbpmap again")
-    return ArchitectureFiles(name, **paths)
+    return files

@@ -19,7 +19,7 @@ import pytest
 
 from lbpmap import caffe, pictures
 from lbpmap.cli import main
-from lbpmap.emotion import finetune, preparing, runs
+from lbpmap.emotion import finetune, preparing, runs, sources
 from lbpmap.emotion.preparing import Options
 from lbpmap.emotion.registry import net_in
 
@@ -101,7 +101,7 @@ def new_run(tmp_path, source, faces):
         chosen = {"scratch": True, "batch": 6, "validate_every": 4, "seed": 2, **options}
         data = chosen.pop("data", faces)
         return preparing.prepare_run(
-            tmp_path / name, data, preparing.find_source(source), Options(**chosen)
+            tmp_path / name, data, sources.find_source(source), Options(**chosen)
         )
 
     return make
@@ -256,14 +256,14 @@ def test_other_labels_get_a_new_last_layer(new_run, source, tmp_path, faces):
     first = new_run("first", max_iter=40, solver_text=STEADY)
     finetune.train(first.folder)
     kept = preparing.prepare_run(
-        tmp_path / "kept", faces, preparing.find_source(first.folder), Options(max_iter=1, seed=2)
+        tmp_path / "kept", faces, sources.find_source(first.folder), Options(max_iter=1, seed=2)
     )
     assert kept.weights == first.folder / "best.caffemodel"
     finetune.train(kept.folder, weights=kept.weights)
     assert float(log(kept.folder)[0]["validation_accuracy"]) > 0.8  # it knows them
     os.rename(faces / "both", faces / "other")
     fresh = preparing.prepare_run(
-        tmp_path / "fresh", faces, preparing.find_source(first.folder), Options(max_iter=1, seed=2)
+        tmp_path / "fresh", faces, sources.find_source(first.folder), Options(max_iter=1, seed=2)
     )
     finetune.train(fresh.folder, weights=fresh.weights)
     old, new = (
@@ -474,14 +474,14 @@ def test_resume_starts_from_the_weights_it_was_told_of(new_run, source, tmp_path
     first = new_run("first", max_iter=12)
     finetune.train(first.folder)
     made = preparing.prepare_run(
-        tmp_path / "second", faces, preparing.find_source(first.folder), Options(max_iter=2, seed=2)
+        tmp_path / "second", faces, sources.find_source(first.folder), Options(max_iter=2, seed=2)
     )
     assert main(["finetune", "--resume", str(made.folder), "-q"]) == 0
     assert float(log(made.folder)[0]["validation_loss"]) == pytest.approx(
         float(first_best(first.folder)), rel=0.05
     )
     other = preparing.prepare_run(
-        tmp_path / "third", faces, preparing.find_source(first.folder), Options(max_iter=2, seed=2)
+        tmp_path / "third", faces, sources.find_source(first.folder), Options(max_iter=2, seed=2)
     )
     Path(first.folder / "best.caffemodel").write_bytes(b"changed")
     assert main(["finetune", "--resume", str(other.folder), "-q"]) == 2

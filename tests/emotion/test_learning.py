@@ -1,4 +1,4 @@
-"""Real pictures, really learned: digits and faces, from scratch and from weights of other labels."""
+"""Real pictures, really learned: digits and faces, from scratch and from other digits."""
 
 from __future__ import annotations
 
