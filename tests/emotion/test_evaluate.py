@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,19 @@ def test_what_cannot_be_read_is_named_and_left_out(nets, data):
     alone = evaluate.ask(nets, dataset, left)
     for name, said in got.by_net.items():
         np.testing.assert_allclose(said, alone.by_net[name], atol=1e-6)
+
+
+def test_memory_does_not_grow_with_the_pictures(nets, data):
+    few = read_dataset(data)
+    many = Dataset(few.source, few.labels, few.samples * 10)
+    peaks = []
+    for dataset in (few, many):
+        tracemalloc.start()
+        evaluate.ask(nets, dataset, batch=5, threads=2)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # The blobs of the 180 more pictures would take 5 MB, what is said of them takes 20 kB.
+    assert peaks[1] - peaks[0] < 1e6
 
 
 def test_where_nothing_can_be_read(nets, data):
