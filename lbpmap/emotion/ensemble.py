@@ -201,11 +201,17 @@ def predict(
     Raises
     ------
     ValueError
-        When there is no net, labels differ, or the picture is too small for a neighbourhood.
+        When there is no net, labels differ, the fusion is of other nets, or the picture is too
+        small for a neighbourhood.
     """
     labels = common_labels([loaded.files for loaded in nets])
     if fusion is None:
         fusion = uniform([loaded.files.name for loaded in nets], labels)
+    if set(fusion.labels) != set(labels):
+        raise ValueError(
+            f"predict: the fusion is of {', '.join(fusion.labels)}, but the nets' labels are "
+            f"{', '.join(labels)}"
+        )
     by_net = {}
     for loaded in nets:
         files = loaded.files

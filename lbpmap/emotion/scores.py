@@ -175,7 +175,7 @@ def log_loss(probabilities: Array, truth: Array) -> float:
     0.1438
     """
     of_truth = np.asarray(probabilities, np.float64)[np.arange(len(truth)), truth]
-    return float(-np.log(np.maximum(of_truth, LEAST)).mean() + 0.0)
+    return max(0.0, float(-np.log(np.maximum(of_truth, LEAST)).mean()))
 
 
 def bootstrap(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
@@ -34,6 +34,7 @@ def likelihoods(by_net, truth):
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 10**6), st.integers(1, 120), st.integers(1, 8))
+@example(38099, 11, 8)  # two nets of nearly the same worth: 50,000 plain steps do not part them
 def test_weights_meet_the_conditions_of_an_optimum(seed, n, nets):
     p = likelihoods(*answers(seed, n, nets))
     weights = mixture_weights(p)
@@ -42,7 +43,7 @@ def test_weights_meet_the_conditions_of_an_optimum(seed, n, nets):
     gradient = (p / (weights @ p)).mean(axis=1)
     # No net is worth more weight, and one that has weight is worth what it has.
     assert gradient.max() <= 1 + 1e-6
-    assert (weights * abs(gradient - 1)).max() <= 1e-4
+    assert (weights * abs(gradient - 1)).max() <= 2e-6
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -74,7 +75,7 @@ def test_weighted_is_no_worse_than_uniform_or_any_net(seed, n, nets):
 
 
 def test_it_is_better_where_nets_differ():
-    by_net, truth = answers(3, 400)
+    by_net, truth = answers(3, 200)
     losses = [log_loss(fit(m, by_net, truth, LABELS).combine(by_net), truth) for m in METHODS]
     weighted, plain, stacked = losses
     assert weighted < plain - 0.01
@@ -102,12 +103,12 @@ def test_a_probability_of_zero_is_no_end():
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("labels", [LABELS, LABELS[:2]])
 def test_what_is_combined_is_a_probability(method, labels):
-    by_net, truth = answers(5, labels=labels)
+    by_net, truth = answers(5, 60, labels=labels)
     fitted = fit(method, by_net, truth, labels)
     assert fitted.method == method
     assert fitted.names == tuple(by_net)
     p = fitted.combine(dict(reversed(list(by_net.items()))))  # by name, whatever the order
-    assert p.shape == (150, len(labels))
+    assert p.shape == (60, len(labels))
     assert p.dtype == np.float64
     assert (p >= 0).all()
     np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-6)
@@ -121,7 +122,7 @@ def test_stacked_is_scikit_learns_regression(labels):
 
     from lbpmap.emotion import fusion
 
-    by_net, truth = answers(6, labels=labels)
+    by_net, truth = answers(6, 60, labels=labels)
     features = np.log(np.maximum(np.concatenate(list(by_net.values()), axis=1), 1e-6))
     fitted = fit("stacked", by_net, truth, labels)
     models = [
