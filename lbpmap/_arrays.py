@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     U8 = NDArray[np.uint8]
     U16 = NDArray[np.uint16]
     I32 = NDArray[np.int32]
+    I64 = NDArray[np.int64]
     F32 = NDArray[np.float32]
     F64 = NDArray[np.float64]
 else:
-    Array = ArrayLike = Bool = U8 = U16 = I32 = F32 = F64 = Any
+    Array = ArrayLike = Bool = U8 = U16 = I32 = I64 = F32 = F64 = Any

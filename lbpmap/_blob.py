@@ -132,30 +132,87 @@ def filler(
 
     Any number of threads may run it. Its last argument says how to call the picture in errors.
     """
-    interior = _checks.interior(chosen.radius if chosen.table is not None else 0, function, 3)
-    to_mapped = _mapping.mapper(chosen, "released") if chosen.table is not None else _as_rgb
-    isa, scratch = _isa.chosen(), _Scratch()
+    show, isa, scratch = _shower(chosen, function), _isa.chosen(), _Scratch()
     rule = (spec.size, spec.crop, spec.crops)
 
     def fill(picture: U8, blob: F32, which: str) -> None:
-        height, width, _ = shape = interior(picture.shape[:2], which)
-        if max(shape) >= MAX_SIDE:
-            raise ValueError(
-                f"{function}: {which} is {height} x {width}, expected sides below {MAX_SIDE}"
-            )
-        mapped = picture
-        if chosen.table is not None or picture.ndim == 2:
-            gray = picture
-            if picture.ndim == 3:
-                gray = scratch.take("gray", picture.shape[:2], np.uint8)
-                _mapping.gray_into(picture, gray)
-            mapped = scratch.take("mapped", shape, np.uint8)
-            to_mapped(gray, mapped)
+        mapped = show(picture, which)
+        height, width, _ = mapped.shape
         rows, columns = _taps(height, *rule, False), _taps(width, *rule, True)
         lines = scratch.take("lines", (12 * spec.size,), np.float32)
         _kernels.blob(isa, rows, columns, spec.cuts, spec.means, mapped, lines, blob)
 
     return fill
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where a crop lies in the stretched picture, and whether it is mirrored."""
+
+    row: int
+    column: int
+    mirrored: bool = False
+
+
+def cutter(
+    chosen: Representation, size: int, crop: int, mean: Any, function: str
+) -> Callable[[U8, F32, Cut, str], None]:
+    """Give the function that writes one crop of a picture, anywhere, to a blob (3, crop, crop).
+
+    As `filler`, with the picture stretched to `size`. A mean picture of that size is cut, and
+    mirrored, with the picture, as Caffe's data layers do in training.
+    """
+    means = InputSpec.checked(mean, size, crop, 10, "crop", function).means
+    mean_follows = np.shape(mean)[1:] == (size, size)
+    if mean_follows and len(means) == 1:  # as large as the crop, too
+        means = np.concatenate([means, means[:, :, :, ::-1]])
+    show, isa, scratch = _shower(chosen, function), _isa.chosen(), _Scratch()
+    ahead = np.arange(crop, dtype=np.int32)
+
+    def cut(picture: U8, blob: F32, where: Cut, which: str) -> None:
+        mapped = show(picture, which)
+        height, width, _ = mapped.shape
+        right = size - crop - where.column
+        columns = where.column + (ahead[::-1] if where.mirrored else ahead)
+        place = (where.mirrored, where.row, right if where.mirrored else where.column)
+        cuts = np.array([(0, 0, *(place if mean_follows else (0, 0, 0)))], np.int32)
+        _kernels.blob(
+            isa,
+            _kernels.Taps(height, size, where.row + ahead),
+            _kernels.Taps(width, size, np.ascontiguousarray(columns)),
+            cuts,
+            means,
+            mapped,
+            scratch.take("lines", (12 * size,), np.float32),
+            blob[None],
+        )
+
+    return cut
+
+
+def _shower(chosen: Representation, function: str) -> Callable[[U8, str], U8]:
+    """Give the function that makes of a picture what nets see: RGB pixels, mapped or its own."""
+    interior = _checks.interior(chosen.radius if chosen.table is not None else 0, function, 3)
+    to_mapped = _mapping.mapper(chosen, "released") if chosen.table is not None else _as_rgb
+    scratch = _Scratch()
+
+    def show(picture: U8, which: str) -> U8:
+        height, width, _ = shape = interior(picture.shape[:2], which)
+        if max(shape) >= MAX_SIDE:
+            raise ValueError(
+                f"{function}: {which} is {height} x {width}, expected sides below {MAX_SIDE}"
+            )
+        if chosen.table is None and picture.ndim == 3:
+            return picture
+        gray = picture
+        if picture.ndim == 3:
+            gray = scratch.take("gray", picture.shape[:2], np.uint8)
+            _mapping.gray_into(picture, gray)
+        mapped = scratch.take("mapped", shape, np.uint8)
+        to_mapped(gray, mapped)
+        return mapped
+
+    return show
 
 
 class _Scratch(threading.local):

@@ -7,7 +7,7 @@ picture the whole way, from file to pixels or to crops: nothing waits for a batc
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -45,6 +45,27 @@ class Batch:
 
     blob: F32  # (len(paths) * crops, 3, crop, crop)
     paths: list[PathLike]  # of the pictures in `blob`
+    failed: list[Unread]  # the others
+
+
+@dataclass(frozen=True)
+class NetInput:
+    """What a net takes of a picture: as the arguments of `lbpmap.caffe_blob`."""
+
+    representation: AnyRepresentation
+    mean: Any
+    size: int = 256
+    crop: int = 224
+    crops: int = 1
+    mean_mode: str = "resize"
+
+
+@dataclass(frozen=True)
+class Views:
+    """The crops of some pictures, as each of several nets takes them."""
+
+    blobs: list[F32]  # one an input, each as in `Batch`
+    paths: list[PathLike]  # of the pictures in every blob
     failed: list[Unread]  # the others
 
 
@@ -87,7 +108,7 @@ def read_all(
     """
     attempt = _attempt(errors, "read_all")
     threads = _checks.positive(threads, "threads", "read_all")
-    return _ahead(lambda path: attempt(read, path), paths, threads)
+    return ahead(lambda path: attempt(read, path), paths, threads)
 
 
 def blobs(
@@ -141,54 +162,116 @@ def blobs(
     (3, 3, 224, 224) 3
     (2, 3, 224, 224) 2
     """
-    name = "blobs"
+    wanted = NetInput(representation, mean, size, crop, crops, mean_mode)
+    views = _views(paths, [wanted], batch, errors, threads, "blobs")
+    return (Batch(view.blobs[0], view.paths, view.failed) for view in views)
+
+
+def views(
+    paths: Iterable[PathLike],
+    inputs: Sequence[NetInput],
+    *,
+    batch: int = 32,
+    errors: str = "raise",
+    threads: int = 1,
+) -> Iterator[Views]:
+    """Read pictures in order, each once, and turn them into the input blobs of several nets.
+
+    Parameters
+    ----------
+    paths, batch, errors, threads
+        As for `blobs`. A picture that one of the inputs cannot be made of is in none of the blobs.
+    inputs : sequence of NetInput
+        What the nets take.
+
+    Yields
+    ------
+    Views
+        With blobs of its own, in the order of `inputs`.
+
+    Raises
+    ------
+    TypeError, ValueError, OSError
+        As `blobs`.
+    """
+    return _views(paths, inputs, batch, errors, threads, "views")
+
+
+def _views(
+    paths: Iterable[PathLike],
+    inputs: Sequence[NetInput],
+    batch: int,
+    errors: str,
+    threads: int,
+    name: str,
+) -> Iterator[Views]:
     batch = _checks.positive(batch, "batch", name)
     threads = _checks.positive(threads, "threads", name)
     attempt = _attempt(errors, name)
-    spec = InputSpec.checked(mean, size, crop, crops, mean_mode, name)
-    refuse_released_256(representation, spec.crop, name)
-    fill = filler(resolve(representation), spec, name)
+    specs, fills = [], []
+    for wanted in inputs:
+        spec = InputSpec.checked(
+            wanted.mean, wanted.size, wanted.crop, wanted.crops, wanted.mean_mode, name
+        )
+        refuse_released_256(wanted.representation, spec.crop, name)
+        specs.append(spec)
+        fills.append(filler(resolve(wanted.representation), spec, name))
 
-    def put(path: PathLike, slot: F32) -> F32:
+    def put(path: PathLike, slots: list[F32]) -> list[F32]:
         picture = read(path)
         try:
-            fill(picture, slot, "the picture")
+            for fill, slot in zip(fills, slots):
+                fill(picture, slot, "the picture")
         except ValueError as error:
             raise ValueError(f"{printable(path)}: {error}") from error
-        return slot
+        return slots
 
-    def some(job: tuple[Batch, range]) -> tuple[Batch, list[F32 | Unread]]:
+    def some(job: tuple[Views, range]) -> tuple[Views, list[list[F32] | Unread]]:
         group, numbers = job
-        slots = [(group.paths[k], group.blob[k * crops : (k + 1) * crops]) for k in numbers]
-        return group, [attempt(put, path, slot) for path, slot in slots]
+        outcomes = []
+        for k in numbers:
+            slots = [
+                blob[k * spec.crops : (k + 1) * spec.crops]
+                for spec, blob in zip(specs, group.blobs)
+            ]
+            outcomes.append(attempt(put, group.paths[k], slots))
+        return group, outcomes
 
-    def jobs() -> Iterator[tuple[Batch, range]]:
+    def jobs() -> Iterator[tuple[Views, range]]:
         for taken in _grouped(paths, batch):
-            blob = np.empty((len(taken) * crops, 3, spec.crop, spec.crop), np.float32)
-            group = Batch(blob, taken, [])
+            blobs = [
+                np.empty((len(taken) * spec.crops, 3, spec.crop, spec.crop), np.float32)
+                for spec in specs
+            ]
+            group = Views(blobs, taken, [])
             for first in range(0, len(taken), _JOB):
                 yield group, range(len(taken))[first : first + _JOB]
 
-    def batches() -> Iterator[Batch]:
-        done: list[F32 | Unread] = []
-        for group, outcomes in _ahead(some, jobs(), threads):
+    def batches() -> Iterator[Views]:
+        done: list[list[F32] | Unread] = []
+        for group, outcomes in ahead(some, jobs(), threads):
             done += outcomes
             if len(done) == len(group.paths):
-                yield _without_failed(group, done, crops)
+                yield _without_failed(group, done)
                 done = []
 
     return batches()
 
 
-def _without_failed(group: Batch, outcomes: list[F32 | Unread], crops: int) -> Batch:
+def _without_failed(group: Views, outcomes: list[list[F32] | Unread]) -> Views:
     """Close up a batch behind the pictures that failed."""
     failed = [outcome for outcome in outcomes if isinstance(outcome, Unread)]
     if not failed:
         return group
     good = [k for k, outcome in enumerate(outcomes) if not isinstance(outcome, Unread)]
-    by_picture = group.blob.reshape(len(outcomes), crops, *group.blob.shape[1:])
-    blob = by_picture[good].reshape(-1, *group.blob.shape[1:])
-    return Batch(blob, [group.paths[k] for k in good], failed)
+
+    def closed_up(blob: F32) -> F32:
+        crops = len(blob) // len(outcomes)
+        by_picture = blob.reshape(len(outcomes), crops, *blob.shape[1:])
+        return by_picture[good].reshape(-1, *blob.shape[1:])
+
+    paths = [group.paths[k] for k in good]
+    return Views([closed_up(blob) for blob in group.blobs], paths, failed)
 
 
 def _attempt(errors: str, function: str) -> Callable[..., Any]:
@@ -214,20 +297,27 @@ def _grouped(items: Iterable[A], length: int) -> Iterator[list[A]]:
         yield group
 
 
-def _ahead(work: Callable[[A], B], items: Iterable[A], threads: int) -> Iterator[B]:
-    """Do `work` on items in order, some of them ahead; what it raises comes in its place."""
+def ahead(
+    work: Callable[[A], B], items: Iterable[A], threads: int, *, waiting: int | None = None
+) -> Iterator[B]:
+    """Do `work` on items in order, some of them ahead; what it raises comes in its place.
+
+    At most `waiting` results, or jobs for them, are kept: by default three a thread. With one
+    thread the work is done here, when asked.
+    """
     if threads == 1:
         yield from map(work, items)
         return
-    waiting: deque[Future[B]] = deque()
+    most = _AHEAD * threads if waiting is None else waiting
+    begun: deque[Future[B]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
             for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) > _AHEAD * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                begun.append(pool.submit(work, item))
+                if len(begun) > most:
+                    yield begun.popleft().result()
+            while begun:
+                yield begun.popleft().result()
         finally:  # also where the caller stops early: what has not begun is not begun
-            for job in waiting:
+            for job in begun:
                 job.cancel()

@@ -74,14 +74,23 @@ def _layers(net: str) -> list[dict[str, str]]:
     ]
 
 
-def test_there_are_the_five_folders_and_no_other() -> None:
+def test_there_are_the_five_folders_and_the_architectures() -> None:
     folders = {path.name for path in _models().iterdir() if path.is_dir()}
-    assert {name for name in folders if not name.startswith("_")} == set(NETS)
+    found = {name for name in folders if not name.startswith("_")}
+    assert found == {*NETS, "architectures"}
+    assert not (_models() / "architectures" / "model.toml").exists()
 
 
 @every_net
 def test_a_folder_is_complete(net: str) -> None:
-    for name in ("deploy.prototxt", "labels.txt", "model.toml", "MODEL_CARD.md"):
+    for name in (
+        "deploy.prototxt",
+        "train_val.prototxt",
+        "solver.prototxt",
+        "labels.txt",
+        "model.toml",
+        "MODEL_CARD.md",
+    ):
         assert _text(net, name).strip()
 
 

@@ -170,3 +170,30 @@ def test_a_failed_picture_ends_the_blobs(folder: Path, threads: int) -> None:
 def test_arguments_are_checked_at_the_call(call: object, error: str) -> None:
     with pytest.raises(ValueError, match=error):
         call()
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_views_are_the_blobs_of_each_input(folder: Path, threads: int) -> None:
+    paths = sorted(folder.iterdir())
+    inputs = [
+        _loader.NetInput("rgb", (1, 2, 3), size=40, crop=30, crops=10),
+        _loader.NetInput("lbp", 0),
+        _loader.NetInput("cyclic_lbp", np.full((3, 64, 64), 7), 64, 50, mean_mode="crop"),
+    ]
+    groups = list(_loader.views(paths, inputs, batch=6, errors="keep", threads=threads))
+    assert [path for group in groups for path in group.paths] == good(folder)
+    failed = [Path(unread.path).stem for group in groups for unread in group.failed]
+    assert failed == ["04", "11", "17"]  # one pixel would do for "rgb", but not for the others
+    for k, one in enumerate(inputs):
+        options = {"mean": one.mean, "size": one.size, "crop": one.crop, "crops": one.crops}
+        for group in groups:
+            read = [pictures.read(path) for path in group.paths]
+            want = caffe_blob(read, one.representation, mean_mode=one.mean_mode, **options)
+            np.testing.assert_array_equal(group.blobs[k], want)
+
+
+def test_views_check_before_they_read() -> None:
+    with pytest.raises(ValueError, match="views: mean is missing"):
+        _loader.views([], [_loader.NetInput("lbp", None)])
+    with pytest.raises(ValueError, match="views: the released nets take 224"):
+        _loader.views([], [_loader.NetInput("lbp", 0, crop=256)])

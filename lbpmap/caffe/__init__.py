@@ -21,7 +21,14 @@ from lbpmap.caffe import (
 )
 from lbpmap.caffe.classifier import Classifier
 from lbpmap.caffe.detector import Detector
-from lbpmap.caffe.engine import set_device, set_engine, set_mode_cpu, set_mode_gpu, set_tf32
+from lbpmap.caffe.engine import (
+    set_device,
+    set_engine,
+    set_mixed_precision,
+    set_mode_cpu,
+    set_mode_gpu,
+    set_tf32,
+)
 from lbpmap.caffe.formats.messages import TEST, TRAIN
 from lbpmap.caffe.installing import install
 from lbpmap.caffe.layers.shapes import LAYER_TYPES
@@ -85,6 +92,7 @@ __all__ = [
     "pycaffe",
     "set_device",
     "set_engine",
+    "set_mixed_precision",
     "set_mode_cpu",
     "set_mode_gpu",
     "set_multiprocess",

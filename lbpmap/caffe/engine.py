@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ class _Settings:
     gpu: bool = False
     device: int = 0
     tf32: bool = False
+    mixed: bool = False
 
 
 _settings = _Settings()
@@ -244,6 +245,33 @@ def set_tf32(allowed: bool) -> None:
         False at the start: results then agree with Caffe's to 1e-5.
     """
     _settings.tf32 = bool(allowed)
+
+
+def set_mixed_precision(allowed: bool) -> None:
+    """Let PyTorch multiply in bfloat16 and keep everything else in float32; an addition to pycaffe.
+
+    Convolutions and products then take half the memory for what they read, and on a GPU much less
+    time, with a relative error of 4e-3. Blobs, parameters and their updates stay float32.
+
+    Parameters
+    ----------
+    allowed : bool
+        False at the start: results then agree with Caffe's to 1e-5.
+    """
+    _settings.mixed = bool(allowed)
+
+
+def multiplying(device: torch.device) -> AbstractContextManager[Any]:
+    """Give the context in which a layer's function runs on PyTorch."""
+    if not _settings.mixed:
+        return nullcontext()
+    import torch
+
+    # The cast of a parameter is not kept: its blob may be written to before the next layer.
+    context: AbstractContextManager[Any] = torch.autocast(
+        device.type, dtype=torch.bfloat16, cache_enabled=False
+    )
+    return context
 
 
 @contextmanager

@@ -33,7 +33,7 @@ def layers_for(net: Message, state: Message) -> list[Message]:
     """
     chosen = []
     for layer in net.layer:
-        if _runs(layer, state):
+        if runs(layer, state):
             copy = LayerParameter()
             copy.CopyFrom(layer)
             chosen.append(copy)
@@ -57,7 +57,8 @@ def outputs(layers: Sequence[Message]) -> list[str]:
     return sorted(waiting)
 
 
-def _runs(layer: Message, state: Message) -> bool:
+def runs(layer: Message, state: Message) -> bool:
+    """Whether the rules of a layer let it run in a phase, at a level, in stages."""
     if len(layer.include) and len(layer.exclude):
         raise ValueError(f'layer "{layer.name}": has include and exclude rules; use one kind')
     if len(layer.include):

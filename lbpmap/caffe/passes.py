@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lbpmap.caffe import engine
 from lbpmap.caffe.blob import Blob, Storage
 from lbpmap.caffe.formats.messages import TRAIN
 from lbpmap.caffe.layers import on_host, on_numpy, shapes
@@ -125,8 +126,6 @@ def _forward_on_torch(
 ) -> None:
     import torch
 
-    from lbpmap.caffe.layers import on_torch
-
     track = layer.flow.any and layer.param.phase == TRAIN
     shares = shapes.shares_values(layer.param)
     if shares and not track:
@@ -141,7 +140,7 @@ def _forward_on_torch(
     else:
         params = _parameters(layer, device)
         with torch.no_grad():
-            results = on_torch.FORWARD[layer.type](layer, inputs, params)
+            results = _compute(layer, inputs, params, device)
     if not shares:
         taken = [*inputs, *params]
         for blob, result in zip(tops, results):
@@ -154,14 +153,22 @@ def _apply(
     """Run a layer's function on leaves of its own, so that its gradients can be found."""
     import torch
 
-    from lbpmap.caffe.layers import on_torch
-
     leaves = [x.detach().requires_grad_(want) for x, want in zip(inputs, layer.flow.bottoms)]
     params = _parameters(layer, device)
     for param, want in zip(params, layer.flow.params):
         param.requires_grad_(want)
     with torch.enable_grad():
-        return leaves, params, on_torch.FORWARD[layer.type](layer, leaves, params)
+        return leaves, params, _compute(layer, leaves, params, device)
+
+
+def _compute(
+    layer: Layer, inputs: list[torch.Tensor], params: list[torch.Tensor], device: torch.device
+) -> list[torch.Tensor]:
+    """Call a layer's function; what it gives is float32, whatever it multiplied in."""
+    from lbpmap.caffe.layers import on_torch
+
+    with engine.multiplying(device):
+        return [result.float() for result in on_torch.FORWARD[layer.type](layer, inputs, params)]
 
 
 def _parameters(layer: Layer, device: torch.device) -> list[torch.Tensor]:

@@ -11,14 +11,30 @@ import traceback
 from collections.abc import Sequence
 
 from lbpmap._version import __version__
-from lbpmap.cli import bench, demo, info, map, predict, table
-from lbpmap.cli.inputs import one_line
+from lbpmap.cli import (
+    bench,
+    demo,
+    ensemble,
+    evaluate,
+    finetune,
+    grid,
+    info,
+    inputs,
+    map,
+    predict,
+    table,
+)
+from lbpmap.cli.inputs import INTERRUPTED, one_line
 
 ALL_GOOD, SOME_FAILED, USAGE = 0, 1, 2
 
 _COMMANDS = {
     "map": map,
     "predict": predict,
+    "finetune": finetune,
+    "evaluate": evaluate,
+    "ensemble": ensemble,
+    "grid": grid,
     "info": info,
     "demo": demo,
     "table": table,
@@ -43,14 +59,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _end)
     try:
-        return int(args.run(args))
+        with inputs.engine(args):
+            return int(args.run(args))
     except BrokenPipeError:
         # The reader, such as `head`, has had enough; Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return SOME_FAILED
     except KeyboardInterrupt:
         print("lbpmap: interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except (ValueError, TypeError, OSError, ImportError, MemoryError, RuntimeError) as error:
         if args.verbose:
             traceback.print_exc()

@@ -50,11 +50,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Go the whole way, and time each step."""
-    with inputs.engine(args):
-        return _run(args)
-
-
-def _run(args: argparse.Namespace) -> int:
     photo = _timed("read the astronaut", lambda: pictures.read(_PHOTO))
     face = photo[_FACE]
     gray = _timed(f"face of {face.shape[0]} x {face.shape[1]} to grey", lambda: to_gray(face))

@@ -6,7 +6,7 @@ import argparse
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +16,9 @@ T = TypeVar("T")
 
 # Those of `lbpmap.caffe.engine`, which is only loaded when a net is to be run.
 ENGINES = ("auto", "numpy", "torch", "real")
+
+# The exit code of a command that Ctrl-C ended, as shells have it.
+INTERRUPTED = 130
 
 
 def each(
@@ -80,7 +83,7 @@ def add_models(parser: argparse.ArgumentParser) -> None:
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    """Declare what runs the nets of a command; `engine` puts it to use."""
+    """Declare what runs the nets of a command; `lbpmap.cli.main` puts it to use."""
     parser.add_argument(
         "--engine",
         choices=ENGINES,
@@ -90,13 +93,15 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
 
 
 def engine(args: argparse.Namespace) -> AbstractContextManager[None]:
-    """Let nets run on the engine that was asked for, and afterwards as before.
+    """Let nets run on the engine that a command was asked for, and afterwards as before.
 
     Raises
     ------
     RuntimeError
         When it is not there.
     """
+    if getattr(args, "engine", "auto") == "auto":
+        return nullcontext()
     from lbpmap.caffe.engine import using
 
     return using(args.engine, "--engine")
@@ -122,3 +127,36 @@ def png_path(text: str) -> Path:
     if not text.lower().endswith(".png"):
         raise argparse.ArgumentTypeError(f"the picture is written as PNG: end {text!r} in .png")
     return Path(text)
+
+
+def check_output(path: Path) -> None:
+    """Find out before the work, which may take minutes, that its result has no place to go."""
+    if path.is_dir():
+        raise ValueError(f"{path}: a folder; expected the name of a file to write")
+    if not path.parent.is_dir():
+        raise ValueError(f"{path}: its folder does not exist; make it first")
+
+
+def add_action(
+    actions: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    does: str,
+    examples: str,
+) -> argparse.ArgumentParser:
+    """Declare one of several things that a command does."""
+    action = actions.add_parser(
+        name,
+        help=does,
+        description=does[0].upper() + does[1:] + ".",
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    # The command's own -v stands before the action; with this it may stand behind it too.
+    action.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="tracebacks of errors",
+    )
+    return action

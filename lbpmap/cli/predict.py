@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   lbpmap predict face.jpg --models ~/emotion_nets      every net found there, averaged
   lbpmap predict faces/ --net VGG_S_rgb --crops 10     one net, ten crops a face
   lbpmap predict faces/ --json > faces.jsonl           one JSON object a face
+  lbpmap predict faces/ --ensemble ensemble.toml       nets weighed by 'lbpmap ensemble fit'
   lbpmap predict faces/ --engine real                  by the Caffe of LBPMAP_CAFFE_PYTHON
 
 The input is a cropped, upright face. DIR holds one folder a net, named as the authors named it
@@ -39,13 +40,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a net to run; may be repeated (default: all whose weights are found)",
     )
     parser.add_argument(
-        "--crops", type=int, choices=(1, 10), default=1, help="crops a face (default 1)"
+        "--ensemble",
+        metavar="FILE",
+        type=inputs.some_path,
+        help="nets and weights that 'lbpmap ensemble fit' wrote, in the place of --net",
+    )
+    parser.add_argument(
+        "--crops",
+        type=int,
+        choices=(1, 10),
+        help="crops a face (default 1, or as the ensemble was fitted)",
     )
     parser.add_argument(
         "--mean-mode",
         choices=("resize", "crop"),
-        default="resize",
-        help="how the 256 x 256 mean meets a 224 x 224 crop (default resize)",
+        help="how the 256 x 256 mean meets a 224 x 224 crop (default: what the net's model.toml "
+        "says, else resize)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a face")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
@@ -53,20 +63,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print a line for every face; 1 when some failed."""
-    with inputs.engine(args):
-        return _run(args)
-
-
-def _run(args: argparse.Namespace) -> int:
-    from lbpmap.emotion import ensemble, registry
+    from lbpmap.emotion import ensemble, ensemble_file, registry
 
     found = pictures.find(args.inputs)
-    chosen = _choose(registry.find_nets(args.models), args.net, registry.search_path(args.models))
+    fusion, crops = None, args.crops or 1
+    if args.ensemble:
+        if args.net:
+            raise ValueError(f"--ensemble says which nets run: leave --net {args.net[0]} out")
+        held = ensemble_file.load(args.ensemble)
+        chosen = ensemble_file.find_members(held, args.ensemble)
+        fusion, crops = held.fusion, args.crops or held.fitted.crops
+    else:
+        known = registry.find_nets(args.models)
+        chosen = _choose(known, args.net, registry.search_path(args.models))
     ensemble.common_labels(chosen)
     nets = [ensemble.load_net(files, mean_mode=args.mean_mode) for files in chosen]
 
     def work(item: tuple[Path, Path]) -> str:
-        prediction = ensemble.predict(nets, pictures.read(item[0]), crops=args.crops)
+        picture = pictures.read(item[0])
+        prediction = ensemble.predict(nets, picture, crops=crops, fusion=fusion)
         return (_json if args.json else _line)(item[0], prediction)
 
     return inputs.each(found, work, lambda item: item[0], quiet=args.quiet, verbose=args.verbose)

@@ -31,10 +31,14 @@ _CRITERIA = ("nonmetric", "metric", "classical")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listing = _action(actions, "list", "name the published tables and what they are for")
+    listing = inputs.add_action(
+        actions, "list", "name the published tables and what they are for", EXAMPLES
+    )
     listing.add_argument("tables", metavar="FILE", nargs="*", type=Path, help="files to name too")
 
-    show = _action(actions, "show", "draw a table: by code, by class, in space, Shepard diagram")
+    show = inputs.add_action(
+        actions, "show", "draw a table: by code, by class, in space, Shepard diagram", EXAMPLES
+    )
     show.add_argument("table", metavar="NAME", help=f"{', '.join(PUBLISHED)} or a table file")
     show.add_argument(
         "-o",
@@ -50,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="distance of the Shepard diagram (by default the one that the table is named by)",
     )
 
-    make = _action(actions, "make", "compute a table of a distance between codes")
+    make = inputs.add_action(
+        actions, "make", "compute a table of a distance between codes", EXAMPLES
+    )
     make.add_argument("kind", metavar="KIND", choices=_KINDS, help=", ".join(_KINDS))
     make.add_argument(
         "-o",
@@ -86,27 +92,6 @@ def run(args: argparse.Namespace) -> int:
     return {"list": _list, "show": _show, "make": _make}[args.action](args)
 
 
-def _action(
-    actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, does: str
-) -> argparse.ArgumentParser:
-    action = actions.add_parser(
-        name,
-        help=does,
-        description=does[0].upper() + does[1:] + ".",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    # The command's own -v stands before the action; with this it may stand behind it too.
-    action.add_argument(
-        "-v",
-        "--verbose",
-        action="store_true",
-        default=argparse.SUPPRESS,
-        help="tracebacks of errors",
-    )
-    return action
-
-
 def _list(args: argparse.Namespace) -> int:
     for given in (*PUBLISHED, *args.tables):
         table = load_table(given)
@@ -119,18 +104,10 @@ def _list(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_output(path: Path) -> None:
-    """Find out before the work, which may take minutes, that its result has no place to go."""
-    if path.is_dir():
-        raise ValueError(f"{path}: a folder; expected the name of a file to write")
-    if not path.parent.is_dir():
-        raise ValueError(f"{path}: its folder does not exist; make it first")
-
-
 def _show(args: argparse.Namespace) -> int:
     from lbpmap.table_report import draw
 
-    _check_output(args.output)
+    inputs.check_output(args.output)
     pictures.write_png(args.output, draw(load_table(args.table), args.kind))
     return 0
 
@@ -138,7 +115,7 @@ def _show(args: argparse.Namespace) -> int:
 def _make(args: argparse.Namespace) -> int:
     from lbpmap.embedding import embed_codes
 
-    _check_output(args.output)
+    inputs.check_output(args.output)
     table = embed_codes(
         args.kind,
         points=args.points,

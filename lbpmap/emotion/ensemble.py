@@ -1,4 +1,4 @@
-"""The nets of the paper at work: pictures in, probabilities out, singly or averaged."""
+"""The nets of the paper at work: pictures in, probabilities out, singly or combined."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from lbpmap import _checks, caffe
 from lbpmap._arrays import F32, F64, U8
 from lbpmap._blob import InputSpec, resize_mean
 from lbpmap.caffe.formats.weights import read_blob
+from lbpmap.emotion.fusion import Fusion, uniform
 from lbpmap.emotion.registry import NetFiles, require_weights
 from lbpmap.transform import caffe_blob
 
@@ -35,7 +36,7 @@ class Prediction:
     by_net : dict of float32 arrays (labels,)
         Probabilities of every net, by its name.
     probabilities : float64 array (labels,)
-        Their mean.
+        Of all together; their mean, unless weighed otherwise.
     """
 
     labels: tuple[str, ...]
@@ -48,16 +49,16 @@ class Prediction:
         return self.labels[int(np.argmax(self.probabilities))]
 
 
-def load_net(files: NetFiles, *, mean_mode: str = "resize") -> LoadedNet:
+def load_net(files: NetFiles, *, mean_mode: str | None = None) -> LoadedNet:
     """Load a net's prototxt, weights and mean.
 
     Parameters
     ----------
     files : NetFiles
         From `lbpmap.emotion.registry.find_nets`.
-    mean_mode : {"resize", "crop"}
+    mean_mode : {"resize", "crop"}, optional
         Whether the mean picture is resized to the crop, or cropped where the picture is; as for
-        `lbpmap.caffe_blob`.
+        `lbpmap.caffe_blob`. Left out, what the net's description says.
 
     Returns
     -------
@@ -68,6 +69,7 @@ def load_net(files: NetFiles, *, mean_mode: str = "resize") -> LoadedNet:
     OSError, ValueError
         When a file is missing, incomplete or does not fit.
     """
+    mean_mode = files.mean_mode if mean_mode is None else mean_mode
     _checks.one_of(mean_mode, ("resize", "crop"), "mean_mode", "load_net")
     weights, mean_path = require_weights(files)
     net = caffe.Net(str(files.deploy), str(weights), caffe.TEST)
@@ -115,16 +117,21 @@ def check_net(files: NetFiles, net: caffe.Net) -> None:
 
 
 def common_labels(nets: Sequence[NetFiles]) -> tuple[str, ...]:
-    """Give the labels that nets share, or raise ValueError where they do not."""
+    """Give the first net's labels, or raise ValueError where another does not have the same."""
     if not nets:
         raise ValueError("predict: no net given")
     for files in nets[1:]:
-        if files.labels != nets[0].labels:
+        if set(files.labels) != set(nets[0].labels):
             raise ValueError(
                 f"{files.name} and {nets[0].name} have different labels and cannot be averaged: "
                 f"run them one by one (--net NAME)"
             )
     return nets[0].labels
+
+
+def columns(files: NetFiles, labels: Sequence[str]) -> list[int]:
+    """Give the net's output of each of these labels, which a net may have in another order."""
+    return [files.labels.index(label) for label in labels]
 
 
 def probabilities(loaded: LoadedNet, blob: F32) -> F32:
@@ -172,17 +179,20 @@ def predict(
     picture: U8,
     *,
     crops: int = 1,
+    fusion: Fusion | None = None,
 ) -> Prediction:
-    """Show a face to nets and average what they say, all with the same weight.
+    """Show a face to nets and combine what they say.
 
     Parameters
     ----------
     nets : sequence of LoadedNet
-        At least one, all with the same labels.
+        At least one, all with the same labels, in any order.
     picture : uint8 array (H, W, 3) or (H, W)
         A cropped, upright face.
     crops : {1, 10}
         Average the net's answers over ten crops, or take the centre.
+    fusion : Fusion, optional
+        How the nets are combined, by their names; by default all count the same.
 
     Returns
     -------
@@ -191,9 +201,17 @@ def predict(
     Raises
     ------
     ValueError
-        When there is no net, labels differ, or the picture is too small for a neighbourhood.
+        When there is no net, labels differ, the fusion is of other nets, or the picture is too
+        small for a neighbourhood.
     """
     labels = common_labels([loaded.files for loaded in nets])
+    if fusion is None:
+        fusion = uniform([loaded.files.name for loaded in nets], labels)
+    if set(fusion.labels) != set(labels):
+        raise ValueError(
+            f"predict: the fusion is of {', '.join(fusion.labels)}, but the nets' labels are "
+            f"{', '.join(labels)}"
+        )
     by_net = {}
     for loaded in nets:
         files = loaded.files
@@ -206,6 +224,6 @@ def predict(
             crops=crops,
             mean_mode="crop",
         )
-        by_net[files.name] = probabilities(loaded, blob).mean(axis=0)
-    together = np.mean([p.astype(np.float64) for p in by_net.values()], axis=0)
-    return Prediction(labels, by_net, together)
+        said = probabilities(loaded, blob).mean(axis=0)
+        by_net[files.name] = said[columns(files, fusion.labels)]
+    return Prediction(fusion.labels, by_net, fusion.combine(by_net))

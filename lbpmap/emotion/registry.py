@@ -25,7 +25,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_DESCRIPTION = "model.toml"
+DESCRIPTION = "model.toml"
 _MAX_DESCRIPTION_BYTES = 1 << 20
 
 
@@ -43,6 +43,8 @@ class NetFiles:
         Names of its outputs, in order.
     size, crop : int
         Side of the stretched picture and of the crop, pixels.
+    mean_mode : {"resize", "crop"}
+        How a mean picture meets the crop, as for `lbpmap.caffe_blob`.
     deploy : Path
         The net's prototxt.
     weights, mean : Path or None
@@ -51,6 +53,8 @@ class NetFiles:
         Size of a complete caffemodel, where it is known.
     folders : tuple of Path
         Where it was looked for, in order.
+    architecture : str
+        What the description calls it, such as "VGG_S"; else the name without its representation.
     """
 
     name: str
@@ -58,11 +62,13 @@ class NetFiles:
     labels: tuple[str, ...]
     size: int
     crop: int
+    mean_mode: str
     deploy: Path
     weights: Path | None
     mean: Path | None
     weights_bytes: int | None
     folders: tuple[Path, ...]
+    architecture: str
 
 
 def packaged_folder() -> Path:
@@ -130,9 +136,32 @@ def find_nets(models: str | os.PathLike[str] | None = None) -> dict[str, NetFile
         folder.name: None
         for root in reversed(roots)
         for folder in _folders(root)
-        if (folder / _DESCRIPTION).is_file()
+        if (folder / DESCRIPTION).is_file()
     }
     return {name: _find_net(name, roots) for name in names}
+
+
+def net_in(folder: str | os.PathLike[str]) -> NetFiles:
+    """Give the net that a folder holds, wherever it lies.
+
+    Parameters
+    ----------
+    folder : str or path
+        With a `model.toml`; weights and mean are looked for nowhere else.
+
+    Returns
+    -------
+    NetFiles
+
+    Raises
+    ------
+    OSError, ValueError
+        When there is no description, or it cannot be understood.
+    """
+    place = Path(os.path.abspath(folder))
+    if not (place / DESCRIPTION).is_file():
+        raise FileNotFoundError(f"{folder}: no net: it holds no {DESCRIPTION}")
+    return _find_net(place.name, [place.parent])
 
 
 def _folders(root: Path) -> list[Path]:
@@ -145,8 +174,8 @@ def _folders(root: Path) -> list[Path]:
 
 def _find_net(name: str, roots: list[Path]) -> NetFiles:
     folders = [root / name for root in roots]
-    described = next(folder for folder in folders if (folder / _DESCRIPTION).is_file())
-    says = _Description(described / _DESCRIPTION)
+    described = next(folder for folder in folders if (folder / DESCRIPTION).is_file())
+    says = _Description(described / DESCRIPTION)
     says.check()
     with_weights = next(
         (folder for folder in folders if (folder / says.text("files", "weights")).is_file()), None
@@ -162,12 +191,21 @@ def _find_net(name: str, roots: list[Path]) -> NetFiles:
         labels=tuple(says.get(list, "labels")),
         size=says.get(int, "input", "size"),
         crop=says.get(int, "input", "crop"),
+        mean_mode=says.get(str, "input", "mean_mode", default="resize"),
         deploy=with_deploy / deploy,
         weights=with_weights and with_weights / says.text("files", "weights"),
         mean=mean if mean and mean.is_file() else None,
         weights_bytes=says.get(int, "files", "weights_bytes", default=None),
         folders=tuple(folders),
+        architecture=says.get(str, "architecture", default=None)
+        or _without(name, resolve(says.representation()).name),
     )
+
+
+def _without(name: str, representation: str) -> str:
+    """Cut the representation off a net's name: VGG_S_lbp is a VGG_S."""
+    ending = f"_{representation}"
+    return name[: -len(ending)] if name.endswith(ending) and name != ending else name
 
 
 class _Description:
@@ -198,6 +236,9 @@ class _Description:
             given = self._fields["input"].get(key, only)
             if given != only:
                 self._refuse(f"input.{key} is {given!r}, and only {only!r} is supported")
+        mean_mode = self._fields["input"].get("mean_mode", "resize")
+        if mean_mode not in ("resize", "crop"):
+            self._refuse(f'input.mean_mode must be "resize" or "crop", got {mean_mode!r}')
         shown = resolve(self.representation())
         for key, is_ in (("radius", shown.radius), ("table", shown.table and shown.table.name)):
             given = self._fields.get(key, is_)
@@ -275,11 +316,27 @@ def require_weights(net: NetFiles) -> tuple[Path, Path]:
             f"{net.name}: no mean beside {net.weights}, and without it every face comes out as "
             f"one class{where}"
         )
+    check_size(net)
+    return net.weights, net.mean
+
+
+def check_size(net: NetFiles) -> None:
+    """Refuse weights of another size than a complete file has, where that is known.
+
+    Parameters
+    ----------
+    net : NetFiles
+
+    Raises
+    ------
+    ValueError
+    """
+    if net.weights is None or net.weights_bytes is None:
+        return
     size = net.weights.stat().st_size
-    if net.weights_bytes is not None and size != net.weights_bytes:
+    if size != net.weights_bytes:
         raise ValueError(
             f"{net.weights}: {size} bytes, but {net.name}'s weights have {net.weights_bytes}: an "
-            f"incomplete download, or a net of your own, which goes into a folder of its own"
-            f"{where}"
+            f"incomplete download, or a net of your own, which goes into a folder of its own; "
+            f"where to get it and where to put it (--models DIR): {_guide()}"
         )
-    return net.weights, net.mean

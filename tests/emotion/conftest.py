@@ -45,12 +45,14 @@ def make_net(tmp_path, monkeypatch):
     monkeypatch.setenv("LBPMAP_MODELS", str(root))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user"))
 
-    def make(name, representation="cyclic_lbp", *, crop=28, outputs=7, mean=True, seed=0):
+    def make(
+        name, representation="cyclic_lbp", *, crop=28, outputs=7, mean=True, seed=0, labels=LABELS
+    ):
         folder = root / name
         folder.mkdir()
         (folder / "deploy.prototxt").write_text(DEPLOY.format(crop=crop, outputs=outputs))
         (folder / "model.toml").write_text(
-            DESCRIPTION.format(name=name, representation=representation, labels=LABELS)
+            DESCRIPTION.format(name=name, representation=representation, labels=labels)
         )
         synthetic.write_random_weights(
             folder / "deploy.prototxt", folder / "small.caffemodel", seed

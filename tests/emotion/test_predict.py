@@ -9,6 +9,7 @@ import lbpmap
 from lbpmap import caffe, pictures
 from lbpmap.cli import main
 from lbpmap.emotion import ensemble
+from lbpmap.emotion.fusion import Fusion, uniform
 from lbpmap.emotion.registry import find_nets
 
 RNG = np.random.default_rng(11)
@@ -205,6 +206,32 @@ def test_nets_of_different_labels_are_refused_at_once(make_net, face, capsys):
     said = capsys.readouterr().err
     assert "two and one have different labels and cannot be averaged" in said
     assert said.count("\n") == 1
+
+
+def test_nets_are_weighed_by_name_and_label(make_net, face):
+    make_net("one", seed=1)
+    path = make_net("two", seed=2) / "model.toml"
+    path.write_text(path.read_text().replace("'Angry', 'Disgust'", "'Disgust', 'Angry'"))
+    nets = find_nets()
+    loaded = [ensemble.load_net(nets[name]) for name in ("one", "two")]
+    picture = pictures.read(face)
+    labels = nets["one"].labels[::-1]
+    weighed = Fusion("weighted", ("two", "one"), labels, np.array([0.75, 0.25]))
+    got = ensemble.predict(loaded, picture, fusion=weighed)
+    alone = [ensemble.predict([net], picture) for net in loaded]
+    one, two = (dict(zip(said.labels, said.probabilities)) for said in alone)
+    assert got.labels == labels
+    want = [0.25 * one[label] + 0.75 * two[label] for label in labels]
+    np.testing.assert_allclose(got.probabilities, want, atol=1e-6)
+    mean = ensemble.predict(loaded, picture)
+    assert mean.labels == nets["one"].labels
+    np.testing.assert_allclose(
+        mean.probabilities, [(one[x] + two[x]) / 2 for x in mean.labels], atol=1e-6
+    )
+    with pytest.raises(ValueError, match="no probabilities of three"):
+        ensemble.predict(loaded, picture, fusion=uniform(["one", "three"], labels))
+    with pytest.raises(ValueError, match="the fusion is of sad, glad, but the nets' labels are"):
+        ensemble.predict(loaded, picture, fusion=uniform(["one"], ["sad", "glad"]))
 
 
 def test_demo_predicts_where_there_are_nets(make_net, tmp_path, capsys):

@@ -1,0 +1,101 @@
+"""The paper's grid in small: two layouts on two representations, stopped and gone on with."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lbpmap import pictures
+from lbpmap.cli import main
+from lbpmap.emotion import synthetic
+
+torch = pytest.importorskip("torch", reason="training needs PyTorch")
+
+NET = """
+layer {{ name: "data" type: "Input" top: "data"
+  input_param {{ shape {{ dim: 1 dim: 3 dim: 12 dim: 12 }} }} }}
+layer {{ name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param {{ num_output: {width} kernel_size: 3 stride: 2 }} }}
+layer {{ name: "ip" type: "InnerProduct" bottom: "conv" top: "ip"
+  inner_product_param {{ num_output: 2 }} }}
+layer {{ name: "prob" type: "Softmax" bottom: "ip" top: "prob" }}
+"""
+MODEL = """
+name = "{name}"
+representation = "{representation}"
+labels = ["a", "b"]
+[input]
+size = 16
+crop = 12
+[files]
+deploy = "deploy.prototxt"
+weights = "w.caffemodel"
+mean = "mean.binaryproto"
+"""
+
+
+@pytest.fixture
+def nets(tmp_path):
+    """Give a folder of nets: two widths, each for two representations."""
+    for width, architecture in ((2, "thin"), (5, "wide")):
+        for representation in ("rgb", "lbp"):
+            folder = tmp_path / "nets" / f"{architecture}_{representation}"
+            folder.mkdir(parents=True)
+            (folder / "deploy.prototxt").write_text(NET.format(width=width))
+            described = MODEL.format(name=folder.name, representation=representation)
+            (folder / "model.toml").write_text(described)
+            synthetic.write_random_weights(folder / "deploy.prototxt", folder / "w.caffemodel")
+    return tmp_path / "nets"
+
+
+@pytest.fixture
+def faces(tmp_path):
+    rng = np.random.default_rng(1)
+    for part, count in (("train", 8), ("val", 6), ("test", 6)):
+        for label, step in (("a", 40), ("b", 4)):
+            folder = tmp_path / "faces" / part / label
+            folder.mkdir(parents=True)
+            for k in range(count):
+                ramp = np.arange(20)[:, None] * step + rng.integers(0, 30, (20, 18))
+                pictures.write_png(folder / f"{k}.png", (ramp % 256).astype(np.uint8))
+    return tmp_path / "faces"
+
+
+def test_one_command_trains_weighs_and_scores_all(nets, faces, tmp_path, capsys, monkeypatch):
+    asked = ["grid", str(faces), "-o", str(tmp_path / "grid"), "--models", str(nets)]
+    asked += ["--architectures", "thin", "wide", "--representations", "rgb", "lbp"]
+    asked += ["--max-iter", "4", "--batch", "4", "-q"]
+
+    from lbpmap.emotion import finetune
+
+    train = finetune.train
+    begun = []
+
+    def broken_off(folder, **options):
+        begun.append(folder.name)
+        return train(folder, **{**options, "stop": lambda: len(begun) == 3})
+
+    monkeypatch.setattr(finetune, "train", broken_off)
+    assert main(asked) == 130
+    assert begun == ["thin_rgb", "thin_lbp", "wide_rgb"]
+    assert main(asked) == 0
+    assert begun == ["thin_rgb", "thin_lbp", "wide_rgb", "wide_rgb", "wide_lbp"]
+    said = capsys.readouterr().out
+    assert said.count("is done") == 2
+    table = (tmp_path / "grid" / "scores" / "table.md").read_text()
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+    assert lines[0][:3] == ["net", "rgb", "lbp"]
+    assert [line[0] for line in lines[2:4]] == ["thin", "wide"]
+    assert all(line[1] and line[2] for line in lines[2:4])
+    assert "12 pictures (test)" in said
+    assert main(asked) == 0  # nothing is left to do
+    assert len(begun) == 5
+
+
+def test_without_weights_it_says_where_they_go(nets, faces, tmp_path, capsys):
+    asked = ["grid", str(faces), "-o", str(tmp_path / "grid"), "--models", str(nets)]
+    assert main([*asked, "--architectures", "VGG_M_2048", "--representations", "rgb"]) == 2
+    assert "VGG_M_2048_rgb: no weights to start from" in capsys.readouterr().err
+    assert main([*asked, "--architectures", "none", "--representations", "rgb", "--scratch"]) == 2
+    assert "no net 'none'" in capsys.readouterr().err
+    assert not (tmp_path / "grid").exists()
