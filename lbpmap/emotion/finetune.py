@@ -232,7 +232,8 @@ class _Run:
     def _restore(self, iteration: int) -> None:
         state = runs.read_resume(self.folder, iteration)
         self.solver.restore(runs.snapshot_files(self.folder, iteration)[1])
-        chance.restore(_drawing(self.net), state.random)
+        if state.random is not None and _draws_here(self.net):
+            chance.restore(self.net.layers, state.random)
         self.best, self.since_best = state.best, state.since_best
         self.rows.extend(runs.read_rows(self.folder / "log.csv", iteration))
 
@@ -360,7 +361,7 @@ class _Run:
                 if not np.isfinite(blob.data.sum(dtype=np.float64)):
                     self._check(math.nan, self.solver.iter, f'a weight of layer "{name}"')
         self.solver.snapshot()
-        random = chance.states(_drawing(self.net))
+        random = chance.states(self.net.layers) if _draws_here(self.net) else None
         state = Resume(self.solver.iter, self.best, self.since_best, random)
         self._write_log()
         runs.finish_snapshot(self.folder, state, self.settings.keep)
@@ -369,9 +370,9 @@ class _Run:
         runs.write_rows(self.folder / "log.csv", self.rows, COLUMNS)
 
 
-def _drawing(net: Any) -> list[Layer]:
-    """List the layers whose random numbers are known; those of the real Caffe are not."""
-    return [layer for layer in net.layers if isinstance(layer, Layer)]
+def _draws_here(net: Any) -> bool:
+    """Whether random numbers are drawn here, and not by the real Caffe."""
+    return all(isinstance(layer, Layer) for layer in net.layers)
 
 
 def read_labels(folder: Path) -> list[str]:

@@ -119,12 +119,22 @@ class Best:
 
 @dataclass(frozen=True)
 class Resume:
-    """What a solverstate does not hold."""
+    """What a solverstate does not hold.
+
+    Attributes
+    ----------
+    iteration : int
+    best : Best or None
+    since_best : int
+        Validations since then.
+    random : dict or None
+        From `lbpmap.caffe.seed.states`; None where the real Caffe drew, which tells nobody.
+    """
 
     iteration: int
     best: Best | None
     since_best: int
-    random: dict[str, Any]
+    random: dict[str, Any] | None
 
 
 def create(
@@ -250,7 +260,8 @@ def read_resume(folder: PathLike, iteration: int) -> Resume:
             float(told["best"]["accuracy"]),
             float(told["best"]["loss"]),
         )
-        state = Resume(int(told["iteration"]), best, int(told["since_best"]), dict(told["random"]))
+        random = None if told["random"] is None else dict(told["random"])
+        state = Resume(int(told["iteration"]), best, int(told["since_best"]), random)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path}: damaged ({error!r}); remove it to use the one before") from None
     if state.iteration != iteration:
