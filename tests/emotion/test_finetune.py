@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lbpmap import caffe, pictures
+from lbpmap import REPRESENTATIONS, caffe, caffe_blob, pictures
 from lbpmap.cli import main
 from lbpmap.emotion import finetune, preparing, runs, sources
 from lbpmap.emotion.preparing import Options
@@ -274,6 +274,42 @@ def test_other_labels_get_a_new_last_layer(new_run, source, tmp_path, faces):
     np.testing.assert_allclose(
         new.params["conv"][0].data, old.params["conv"][0].data, rtol=0, atol=0.01
     )
+
+
+def mean_of(run):
+    stored = (run.folder / "mean.binaryproto").read_bytes()
+    blob = caffe.io.caffe_pb2.BlobProto.FromString(stored)
+    return caffe.io.blobproto_to_array(blob)
+
+
+def test_the_mean_is_computed_or_taken(new_run, tmp_path, faces):
+    first = new_run("first", max_iter=4)
+    finetune.train(first.folder)
+    learned_from = [pictures.read(s.path) for s in first.dataset.part("train")]
+    wanted = caffe_blob(learned_from, REPRESENTATIONS["rgb"], mean=0, size=16, crop=16).mean(axis=0)
+    np.testing.assert_allclose(mean_of(first)[0], wanted, rtol=0, atol=1e-4)
+    source = sources.find_source(first.folder)
+    other = preparing.Options(seed=9, mean="pretrained")
+    taken = preparing.prepare_run(tmp_path / "taken", faces, source, other)
+    np.testing.assert_array_equal(mean_of(taken), mean_of(first))
+    own = replace(other, mean=str(first.folder / "mean.binaryproto"))
+    np.testing.assert_array_equal(
+        mean_of(preparing.prepare_run(tmp_path / "own", faces, source, own)), mean_of(first)
+    )
+    with pytest.raises(FileNotFoundError, match="tiny: has no mean of its own"):
+        new_run("none", mean="pretrained")
+
+
+def test_a_device_that_is_not_there(new_run, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for options, message in (
+        ({"device": "gpu"}, "finds no GPU"),
+        ({"device": "tpu"}, "device must be cpu, gpu or gpu:N, got 'tpu'"),
+        ({"mixed_precision": True}, "mixed precision is for a GPU"),
+    ):
+        run = new_run(str(options), **options)
+        with pytest.raises((ValueError, RuntimeError), match=message):
+            finetune.train(run.folder)
 
 
 def test_a_table_of_ones_own_goes_along(new_run, tmp_path):
