@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from lbpmap._arrays import F32
+from lbpmap._errors import one_line
 from lbpmap._files import PathLike, atomic_write, regular_size
 from lbpmap.caffe.blob import MAX_AXES, Shape
 from lbpmap.caffe.formats.blobs import MAX_ENTRIES
@@ -72,19 +73,14 @@ def opened(path: PathLike, expected: str) -> Iterator[Any]:
             with h5py.File(raw, "r") as file:
                 yield file
         except HDF5Error as error:
-            raise ValueError(f"{path}: {_one_line(error)}") from None
+            raise ValueError(f"{path}: {one_line(error)}") from None
         except MemoryError:
             raise
         except Exception as error:  # a damaged file makes h5py raise anything
             raise ValueError(
-                f"{path}: not an HDF5 file, or a damaged one ({_one_line(error)}); copy or "
+                f"{path}: not an HDF5 file, or a damaged one ({one_line(error)}); copy or "
                 f"download it again"
             ) from None
-
-
-def _one_line(error: Exception) -> str:
-    """Return what an error says; names that it quotes may hold line ends, or be no text."""
-    return " ".join(str(error).encode("utf-8", "backslashreplace").decode().split())
 
 
 def group(parent: Any, name: str) -> Any:

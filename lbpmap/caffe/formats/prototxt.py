@@ -9,6 +9,7 @@ from typing import Any
 
 from google.protobuf import text_format
 
+from lbpmap._errors import one_line
 from lbpmap._files import read_bytes
 from lbpmap.caffe.formats.messages import Message, NetParameter, SolverParameter
 from lbpmap.caffe.formats.upgrade import upgrade, upgrade_solver
@@ -52,7 +53,7 @@ def read_net(path: str | os.PathLike[str]) -> Message:
     try:
         upgrade(net)
     except ValueError as error:
-        raise ValueError(f"{path}: {_one_line(error)}") from None
+        raise ValueError(f"{path}: {one_line(error)}") from None
     return net
 
 
@@ -89,7 +90,7 @@ def read_solver(path: str | os.PathLike[str]) -> Message:
     try:
         upgrade_solver(solver)
     except ValueError as error:
-        raise ValueError(f"{path}: {_one_line(error)}") from None
+        raise ValueError(f"{path}: {one_line(error)}") from None
     return solver
 
 
@@ -156,17 +157,12 @@ def format_text(message: Message) -> str:
     return str(text_format.MessageToString(message))
 
 
-def _one_line(error: ValueError) -> str:
-    """Return what an error says; names that it quotes may hold line ends."""
-    return " ".join(str(error).split())
-
-
 def _located(error: text_format.ParseError, message: Message, source: str) -> str:
     """One line: file, line, column, what was unknown, the nearest name that is known."""
     # protobuf puts "LINE:COLUMN : " and, at times, the whole line of the file before the reason.
     reason = re.sub(r"^\d+:\d+ : ", "", str(error))
     tail = re.search(
-        r"(Enum type|Message type|Expected|Value out|String missing|Couldn't).*$", reason
+        r"(Enum type|Message type|Expected|Value out|String missing|Couldn't|Invalid).*$", reason
     )
     reason = (tail.group() if tail else reason).rstrip(".")
     # A hostile word may be as long as the file.
@@ -179,7 +175,7 @@ def _located(error: text_format.ParseError, message: Message, source: str) -> st
             close = difflib.get_close_matches(match[2], _known(message.DESCRIPTOR, match[1]), 1)
             reason += f'; did you mean "{close[0]}"?' if close else ""
     reason = reason[:1].lower() + reason[1:]
-    return f"{source}:{error.GetLine()}:{error.GetColumn()}: {reason}"
+    return f"{source}:{error.GetLine()}:{error.GetColumn()}: {one_line(reason)}"
 
 
 def _is_mistaken(message: Message, full_name: str, field: str) -> bool:
