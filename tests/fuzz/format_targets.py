@@ -85,8 +85,9 @@ layers { name: "data" type: DATA top: "x" data_param { source: "a" batch_size: 3
   { phase: TRAIN } }
 """
 SOLVER_TEXT = """net_param { layer { name: "i" type: "Input" top: "d"
-input_param { shape { dim: 3 } } } } test_iter: 2 test_interval: 5 base_lr: 0.1 lr_policy: "multistep"
-stepvalue: 2 stepvalue: 4 gamma: 0.5 momentum: 0.9 solver_type: NESTEROV snapshot_prefix: "p" solver_mode: CPU random_seed: 7
+  input_param { shape { dim: 3 } } } }
+test_iter: 2 test_interval: 5 base_lr: 0.1 lr_policy: "multistep" stepvalue: 2 stepvalue: 4
+gamma: 0.5 momentum: 0.9 solver_type: NESTEROV snapshot_prefix: "p" solver_mode: CPU random_seed: 7
 """
 TOML = """labels = ["a", "b"]
 representation = "lbp"
@@ -246,21 +247,10 @@ def _hdf5_rows() -> list[bytes]:
     return [plain.getvalue(), chunked.getvalue()]
 
 
-def hdf5_into(net: Net) -> Callable[[Path], int]:
-    """Give what takes the weights of a file in HDF5 into a net, and reads those that it lacks."""
-
-    def read(path: Path) -> int:
-        held = hdf5.index_net(path)
-        wanted = [(name, i, shape) for name, blobs in held.items() for i, shape in blobs.items()]
-        taken = 0
-        for name, i, shape in wanted if set(held) - set(net.params) else []:
-            out = np.empty(shape, np.float32)
-            hdf5.read_net(path, [(name, i, out)])
-            taken = max(taken, out.nbytes)
-        net.load_hdf5(path)
-        return taken
-
-    return read
+def weights_in_hdf5(path: Path) -> int:
+    """Take the weights of a file in HDF5 into a net."""
+    NET.load_hdf5(path)
+    return max(blob.data.nbytes for blobs in NET.params.values() for blob in blobs)
 
 
 def rows(path: Path) -> int:
@@ -340,7 +330,7 @@ TARGETS = {
         "binary",
     ),
     "state": Target("net.solverstate", state, _states, "binary"),
-    "hdf5": Target("net.h5", hdf5_into(NET), _hdf5, "numbers"),
+    "hdf5": Target("net.h5", weights_in_hdf5, _hdf5, "numbers"),
     "hdf5state": Target("net.solverstate.h5", state, _hdf5_states, "numbers"),
     "hdf5rows": Target("rows.h5", rows, _hdf5_rows, "numbers"),
     "lmdb": Target("data.mdb", records, _lmdb, "numbers"),

@@ -28,6 +28,7 @@ import sys
 import tempfile
 import time
 import tracemalloc
+import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -276,7 +277,7 @@ def worker(name: str, runs: int, seconds: float, seed: int, folder: Path) -> Non
         def one(raw: bytes) -> bool:
             nonlocal last
             new = campaign.add(raw, *attempt(raw))
-            if time.monotonic() > last + 2:
+            if time.monotonic() > last + 2 or attempt.count >= runs - 1:
                 save()
                 last = time.monotonic()
             return new
@@ -354,6 +355,10 @@ def main() -> int:
     parser.add_argument("--replay", action="store_true", help=f"run {CORPUS.name} instead")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    warnings.simplefilter("error")
+    # Python's own codec, of a backslash that protobuf's reader of text hands on.
+    warnings.filterwarnings("ignore", "decoding with 'unicode_escape' codec", DeprecationWarning)
+    warnings.filterwarnings("ignore", "invalid escape sequence", DeprecationWarning)
     sys.path[:0] = [str(HERE), str(HERE.parents[1])]
     sys.addaudithook(_hook)
     if args.replay:

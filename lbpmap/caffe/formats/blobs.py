@@ -21,8 +21,8 @@ from lbpmap.caffe.formats import wire
 from lbpmap.caffe.formats.wire import Buffer, Field, WireError
 
 # Layers, blobs and runs of numbers in one file. ResNet-152 has some 1,500; a hostile file of empty
-# layers would otherwise take 35 times its size in memory.
-MAX_ENTRIES = 1_000_000
+# layers takes 80 times its size in memory, which are 16 MB at most so.
+MAX_ENTRIES = 2**16
 # A mean picture takes under a MB.
 MAX_BLOB_BYTES = 2**30
 _CHUNK = 2**20  # numbers that are converted at a time where they cannot be read in place
@@ -201,7 +201,8 @@ def _convert(file: BufferedReader, run: Run, out: F32) -> None:
         raw = file.read(length)
         _complete(file, run, len(raw), length)
         numbers: Array = np.ndarray(count, np.dtype(f"<f{run.width}"), raw, strides=(run.step,))
-        with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, as in Caffe
+        # A double beyond float32 becomes infinite, as in Caffe; a NaN may be a signalling one.
+        with np.errstate(over="ignore", invalid="ignore"):
             out[first : first + count] = numbers
 
 

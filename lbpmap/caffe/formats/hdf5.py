@@ -7,7 +7,9 @@ are read: hard links only, numbers only, no more of them than the file has room 
 
 from __future__ import annotations
 
+import itertools
 import math
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +26,13 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 # Deflate, the strongest filter in common use, makes 1,032 bytes of one at best.
 _MOST_INFLATION = 1032
+# The filters that HDF5 always brings, so that Caffe reads what they pack: deflate, shuffle and a
+# checksum. For any other it would look for a library to load.
+_DEFLATE, _SHUFFLE, _FLETCHER32 = 1, 2, 3
+_CHECKSUM = 4  # bytes that fletcher32 adds
+_MOST_CHUNKS = 1_000_000  # each takes some microseconds to look at
+_INFLATED = 2**20  # bytes that are inflated at a time
+_FILTERS = {_DEFLATE: "gzip", _SHUFFLE: "shuffle", _FLETCHER32: "fletcher32"}
 
 
 class HDF5Error(ValueError):
@@ -106,6 +115,8 @@ def dataset(parent: Any, name: str) -> Any:
         raise HDF5Error(f"{where} keeps its numbers in other files; copy them into this one")
     if found.shape is None or found.ndim > MAX_AXES:
         raise HDF5Error(f"{where} has no shape, or more than {MAX_AXES} dimensions")
+    if found.chunks:
+        _check_filters(found, where)
     # A chunk may be larger than what it holds a part of.
     count = max(math.prod(found.shape), math.prod(found.chunks or ()))
     if count * found.dtype.itemsize > _room(found):
@@ -114,6 +125,59 @@ def dataset(parent: Any, name: str) -> Any:
             f"file can hold"
         )
     return found
+
+
+def _filters(found: Any) -> list[int]:
+    """Numbers of a dataset's filters, in the order in which they packed it."""
+    settings = found.id.get_create_plist()
+    return [int(settings.get_filter(i)[0]) for i in range(settings.get_nfilters())]
+
+
+def _check_filters(found: Any, where: str) -> None:
+    """Refuse filters that are unknown, or that unpack what others have unpacked."""
+    used = _filters(found)
+    # A checksum may stand anywhere; what was deflated must not be shuffled, nor deflated again.
+    order = [number for number in used if number != _FLETCHER32]
+    if not set(used) <= set(_FILTERS) or order not in (
+        [],
+        [_DEFLATE],
+        [_SHUFFLE],
+        [_SHUFFLE, _DEFLATE],
+    ):
+        named = ", ".join(_FILTERS.get(number, str(number)) for number in used[:20])
+        raise HDF5Error(
+            f"{where} is packed by the filters {named}; expected none, or shuffle and gzip: write "
+            f"it again"
+        )
+
+
+def check_chunks(found: Any) -> None:
+    """Refuse packed chunks that unpack to more than a chunk: HDF5 would take memory for all of it.
+
+    They are inflated twice so; the weights and states that Caffe writes are not packed.
+    """
+    if found.chunks is None or _DEFLATE not in _filters(found):
+        return
+    places = [range(0, size, step) for size, step in zip(found.shape, found.chunks)]
+    if math.prod(map(len, places)) > _MOST_CHUNKS:
+        raise HDF5Error(f'dataset "{found.name}" has more than {_MOST_CHUNKS} chunks')
+    most = math.prod(found.chunks) * found.dtype.itemsize + _CHECKSUM
+    skipped = 1 << _filters(found).index(_DEFLATE)
+    for place in itertools.product(*places):
+        chunk = found.id.get_chunk_info_by_coord(place)
+        if chunk.byte_offset is None or chunk.filter_mask & skipped:
+            continue
+        if chunk.size > found.file.id.get_filesize():
+            raise HDF5Error(f'dataset "{found.name}" has a chunk larger than the file')
+        packed = found.id.read_direct_chunk(place)[1]
+        whole = zlib.decompressobj()
+        for _ in range(0, most + 1, _INFLATED):
+            whole.decompress(packed, _INFLATED)
+            packed = whole.unconsumed_tail
+        if not whole.eof:
+            raise HDF5Error(
+                f'dataset "{found.name}" has a chunk that is no {most} bytes packed by gzip'
+            )
 
 
 def check_room(found: Sequence[Any]) -> None:
@@ -142,6 +206,7 @@ def numbers(parent: Any, name: str) -> Any:
 def read_into(found: Any, out: F32) -> None:
     """Read the values of a dataset into a C-contiguous float32 array of its shape."""
     if out.size:
+        check_chunks(found)
         with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, as in Caffe
             found.read_direct(out)
 

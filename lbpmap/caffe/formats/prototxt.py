@@ -15,7 +15,11 @@ from lbpmap.caffe.formats.messages import Message, NetParameter, SolverParameter
 from lbpmap.caffe.formats.upgrade import upgrade, upgrade_solver
 
 # The largest nets in public use (Inception, ResNet-152) have prototxts of a few hundred KB.
-MAX_TEXT_BYTES = 64 * 2**20
+MAX_TEXT_BYTES = 4 * 2**20
+# Some 10,000 messages and 50,000 marks stand in those. A message takes 2 KB, though "layer{}" are
+# 7 bytes, so that these numbers keep any text's memory near 100 MB.
+MAX_MESSAGES = 2**15
+MAX_MARKS = 2**18
 
 _NO_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "(\w+)"')
 _NO_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named (\w+)')
@@ -97,6 +101,7 @@ def read_solver(path: str | os.PathLike[str]) -> Message:
 def read_text(path: str | os.PathLike[str], message: Message) -> Message:
     """Parse a text file into `message` and return it; errors are those of `read_net`."""
     raw = read_bytes(path, MAX_TEXT_BYTES, "a prototxt")
+    _check_counts(path, raw)
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -108,6 +113,20 @@ def read_text(path: str | os.PathLike[str], message: Message) -> Message:
             f"{path}: byte {error.start} is no text; a prototxt is expected here, not a caffemodel"
         ) from None
     return parse(text, message, str(path))
+
+
+def _check_counts(path: str | os.PathLike[str], raw: bytes) -> None:
+    """Refuse a text whose parts would take far more memory than itself."""
+    messages = sum(map(raw.count, (b"{", b"<")))
+    marks = sum(map(raw.count, (b":", b",", b'"', b"'")))
+    for count, most, what in (
+        (messages, MAX_MESSAGES, "messages"),
+        (marks, MAX_MARKS, "marks between its values"),
+    ):
+        if count > most:
+            raise ValueError(
+                f"{path}: {count} {what}, more than a prototxt has (at most {most}); is this one?"
+            )
 
 
 def parse(text: str, message: Message, source: str = "prototxt") -> Message:
