@@ -45,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="resize",
         help="how the 256 x 256 mean meets a 224 x 224 crop (default resize)",
     )
+    parser.add_argument(
+        "--allow-python-layers",
+        action="store_true",
+        help="run the Python modules that a net's prototxt names; they can do anything",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a face")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
 
@@ -56,7 +61,12 @@ def run(args: argparse.Namespace) -> int:
     found = pictures.find(args.inputs)
     chosen = _choose(registry.find_nets(args.models), args.net, registry.search_path(args.models))
     ensemble.common_labels(chosen)
-    nets = [ensemble.load_net(files, mean_mode=args.mean_mode) for files in chosen]
+    nets = [
+        ensemble.load_net(
+            files, mean_mode=args.mean_mode, allow_python_layers=args.allow_python_layers
+        )
+        for files in chosen
+    ]
 
     def work(item: tuple[Path, Path]) -> str:
         prediction = ensemble.predict(nets, pictures.read(item[0]), crops=args.crops)

@@ -52,6 +52,9 @@ _FORBIDDEN = ("import", "compile", "exec", "ctypes.", "subprocess.", "socket.", 
               "os.rmdir", "os.spawn", "os.symlink", "os.system", "os.truncate", "pickle.",
               "shutil.", "marshal.", "pty.", "signal.", "webbrowser.")  # fmt: skip
 _VARYING = re.compile(r'"[^"]*"|\'[^\']*\'|-?\d[\d.e+]*|[^\x20-\x7e]')
+# Behind these words an error quotes what the file says.
+_UNKNOWN = re.compile(r"(integer:|float:|named|quote:|got|known are|unknown layer type|#:#: "
+                      r"enum type|padding layer|'# #|no such type|web page).*")  # fmt: skip
 _seen: list[str] | None = None
 
 
@@ -145,8 +148,7 @@ class Attempt:
             wrong = f"{seconds:.1f} s"
         if seen:
             wrong = f"does {seen[0]}"
-        said = _VARYING.sub("#", said.replace(str(self.path), "@"))[:150]
-        return said if decoded == 0 else f"{said} {decoded.bit_length()}", wrong
+        return kind_of(said.replace(str(self.path), "@"), decoded), wrong
 
     def _badly_said(self, error: Exception) -> str:
         text = str(error)
@@ -157,6 +159,12 @@ class Attempt:
         if len(text) > LONGEST_ERROR:
             return f"an error of {len(text)} characters: {text[:200]}"
         return ""
+
+
+def kind_of(said: str, decoded: int) -> str:
+    """Give what is the same of outcomes of one kind: no names, numbers and words of the file."""
+    said = _UNKNOWN.sub(r"\1", _VARYING.sub("#", said))[:150]
+    return said if decoded == 0 else f"{said} {decoded.bit_length()}"
 
 
 def quiet_python_layers() -> None:
@@ -338,7 +346,10 @@ def corpus() -> Iterator[tuple[str, bytes]]:
 def keep(campaign: Campaign) -> None:
     """Put the smallest file of each outcome into the corpus, beside what is there."""
     known = set(corpus()) if CORPUS.exists() else set()
-    known |= {(campaign.name, raw) for raw in campaign.kept.values()}
+    smallest: dict[str, bytes] = {}
+    for said, raw in sorted(campaign.kept.items(), key=lambda kept: len(kept[1])):
+        smallest.setdefault(_UNKNOWN.sub(r"\1", re.sub(r" \([^)]*\):", " (#):", said)), raw)
+    known |= {(campaign.name, raw) for raw in smallest.values()}
     known |= {(campaign.name, raw) for _, raw in campaign.findings.values()}
     lines = sorted(json.dumps([name, packed(raw)]) for name, raw in known)
     CORPUS.write_text("\n".join(lines) + "\n", encoding="ascii")
@@ -358,7 +369,7 @@ def main() -> int:
     warnings.simplefilter("error")
     # Python's own codec, of a backslash that protobuf's reader of text hands on.
     warnings.filterwarnings("ignore", "decoding with 'unicode_escape' codec", DeprecationWarning)
-    warnings.filterwarnings("ignore", "invalid escape sequence", DeprecationWarning)
+    warnings.filterwarnings("ignore", r"invalid .*escape sequence", DeprecationWarning)
     sys.path[:0] = [str(HERE), str(HERE.parents[1])]
     sys.addaudithook(_hook)
     if args.replay:
