@@ -72,6 +72,7 @@ def imports_and_hides_it(path):
 
 def keeps(path):
     kept.append(np.ones(2**22))
+    return 0
 
 kept = []
 readers = {{

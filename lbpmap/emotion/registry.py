@@ -189,8 +189,8 @@ class _Description:
     def check(self) -> None:
         """Refuse a net that would be shown something else than its description asks for."""
         labels = self.get(list, "labels")
-        if not labels or not all(isinstance(label, str) for label in labels):
-            self._refuse("labels must be a list of names")
+        if not labels or not all(isinstance(la, str) and la.isprintable() for la in labels):
+            self._refuse("labels must be a list of names, each of printable characters")
         if len(set(labels)) < len(labels):
             self._refuse("labels must differ from each other")
         size, crop = self.get(int, "input", "size"), self.get(int, "input", "crop")

@@ -185,7 +185,8 @@ def weights_of_net(net: Net) -> Callable[[Path], int]:
                 out = np.empty(entry.shape, np.float32)
                 weights.read_into(file, entry, out)
                 taken = max(taken, out.nbytes)
-        net.copy_from(path)
+        if any(layer.name in net.layer_dict for layer in found):
+            net.copy_from(path)
         return taken
 
     return read

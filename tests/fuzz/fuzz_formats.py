@@ -37,14 +37,11 @@ from random import Random
 HERE = Path(__file__).parent
 CORPUS = HERE / "formats.jsonl"
 # What reading takes whatever the file is: caches, the reader's own code, pages of the allocator.
-SLACK, RESIDENT_SLACK, MAPPED_SLACK = 2**20, 2**24, 2**25
-# HDF5's library asks for memory before it looks whether the file has as much; it never writes to
-# it then, so that only what is resident counts.
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
+SLACK, RESIDENT_SLACK = 2**20, 2**24
 SECONDS = 3.0
 LONGEST_ERROR = 2000
 MOST_BYTES = 8192
-TRACED = 16  # of so many executions one is traced, which takes three times as long
+TRACED = 64  # of so many executions one is traced, which takes three times as long
 
 _FORBIDDEN = ("import", "compile", "exec", "ctypes.", "subprocess.", "socket.", "os.exec",
               "os.fork", "os.link", "os.mkdir", "os.posix_spawn", "os.putenv", "os.remove",
@@ -83,18 +80,17 @@ def watched() -> Iterator[list[str]]:
 
 
 class Memory:
-    """The process's memory: what it has, and the most that it ever had, mapped and resident."""
+    """The process's memory: the most that it ever had resident, and what it has, in bytes."""
 
     def __init__(self) -> None:
-        self._status = os.open("/proc/self/status", os.O_RDONLY)
+        self._pages = os.open("/proc/self/statm", os.O_RDONLY)
+        self._size = resource.getpagesize()
 
-    def now(self) -> list[int]:
-        """Give mapped peak, mapped, resident peak, resident, in bytes."""
-        text = os.pread(self._status, 4096, 0)
-        return [
-            1024 * int(text[text.index(key) + len(key) :].split(None, 1)[0])
-            for key in (b"VmPeak:", b"VmSize:", b"VmHWM:", b"VmRSS:")
-        ]
+    def now(self) -> tuple[int, int, int]:
+        """Give the resident peak, and what is resident and mapped."""
+        mapped, resident = os.pread(self._pages, 200, 0).split()[:2]
+        peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak, self._size * int(resident), self._size * int(mapped)
 
 
 class Attempt:
@@ -136,10 +132,9 @@ class Attempt:
             tracemalloc.stop()
         after = self.memory.now()
         allowed = 2 * (len(raw) + decoded)
-        mapped, resident = (after[i] - before[i + 1] if after[i] > before[i] else 0 for i in (0, 2))
+        resident = after[0] - before[1] if after[0] > before[0] else 0
         for what, taken, slack in (
             ("traced", peak, SLACK),
-            ("mapped", 0 if raw[:8] == SIGNATURE else mapped, MAPPED_SLACK),
             ("resident", resident, RESIDENT_SLACK),
         ):
             if taken > allowed + slack:
@@ -196,8 +191,12 @@ def warm_up(attempt: Attempt) -> list[bytes]:
 
 
 def limit_memory(attempt: Attempt) -> None:
-    """Let an allocation of a quarter of a GiB fail, so that no hostile size can be taken."""
-    most = attempt.memory.now()[1] + 2**28
+    """Let an allocation of a quarter of a GiB fail: Python's are then findings.
+
+    HDF5's library asks for memory before it looks whether the file has as much; it never writes to
+    it then, and says that it got none.
+    """
+    most = attempt.memory.now()[2] + 2**28
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
@@ -229,6 +228,12 @@ class Campaign:
         if new or len(raw) < len(self.kept[said]):
             self.kept[said] = raw
         return new
+
+    def mended(self, attempt: Attempt) -> None:
+        """Forget findings that are none any more; their files are kept."""
+        found, self.findings = self.findings, {}
+        for _, raw in found.values():
+            self.add(raw, *attempt(raw))
 
     def save(self) -> None:
         """Write what is known."""
@@ -271,6 +276,7 @@ def worker(name: str, runs: int, seconds: float, seed: int, folder: Path) -> Non
         seeds = warm_up(attempt)
         mutate = getattr(mutations, format_targets.TARGETS[name].mutator)
         limit_memory(attempt)
+        campaign.mended(attempt)
         for i, raw in enumerate(seeds):
             (campaign.folder / f"seed{i}").write_bytes(raw)
         started = last = time.monotonic()
