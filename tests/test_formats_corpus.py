@@ -52,8 +52,8 @@ import json, os, socket, subprocess, sys, tempfile, warnings
 from dataclasses import replace
 from pathlib import Path
 sys.path[:0] = [{folder!r}]
-import fuzz_formats as fuzz
-sys.addaudithook(fuzz._hook)
+import attempts as fuzz
+sys.addaudithook(fuzz.hook)
 import numpy as np
 
 def fails(error):
@@ -137,7 +137,7 @@ def test_a_python_layer_that_would_run_is_seen():
 import sys, tempfile
 from pathlib import Path
 sys.path[:0] = [{str(FUZZ)!r}]
-import fuzz_formats as fuzz
+import attempts as fuzz
 import format_targets
 fuzz.quiet_python_layers()
 with tempfile.TemporaryDirectory() as folder:
