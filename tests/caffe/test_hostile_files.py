@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import warnings
 import zlib
 
@@ -91,6 +93,20 @@ def test_a_text_of_countless_parts(text_file, part, count, what):
     """Of layer{}, 7 bytes, a net once took 290 times its text, and 7 s a MB."""
     path = text_file(part * (count + 1))
     assert re.search(rf": \d+ {what}.* \(at most \d+\); is this one\?$", said(caffe.Net, path, 1))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is in KB on Linux only")
+def test_the_most_messages_take_bounded_memory(text_file):
+    path = text_file("layer{}" * prototxt.MAX_MESSAGES)
+    script = f"""
+import resource
+from lbpmap.caffe.formats import prototxt
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+prototxt.read_net({str(path)!r})
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert int(done.stdout) < 2**17  # KB
 
 
 def test_as_many_parts_as_allowed_are_read(text_file):
@@ -202,6 +218,12 @@ def test_a_packed_chunk_is_read(hdf5_file):
     values = np.arange(1024, dtype="<f4")
     path = hdf5_file(lambda file, h5py: packed(file, h5py, zlib.compress(values.tobytes())))
     np.testing.assert_array_equal(hdf5_source.read(path, ["d"])[0], values)
+
+
+def test_chunks_that_were_never_written_take_no_room(hdf5_file):
+    """Unpacked, they were taken for a thousand times the file: 3 MB of zeros of 3 KB."""
+    path = hdf5_file(lambda file, h5py: file.create_dataset("d", (9000,), "f4", chunks=(90,)))
+    assert "claims 9000 of float32, more than the" in said(hdf5_source.read, path, ["d"])
 
 
 def test_filters_that_unpack_twice_or_load_libraries(hdf5_file):

@@ -190,7 +190,8 @@ def check_room(found: Sequence[Any]) -> None:
 
 def _room(found: Any) -> int:
     """Bytes that a dataset, or several of its kind, can take at most."""
-    return int(found.file.id.get_filesize()) * (_MOST_INFLATION if found.chunks else 1)
+    inflates = found.chunks is not None and _DEFLATE in _filters(found)
+    return int(found.file.id.get_filesize()) * (_MOST_INFLATION if inflates else 1)
 
 
 def numbers(parent: Any, name: str) -> Any:
