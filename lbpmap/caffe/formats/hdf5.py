@@ -2,7 +2,11 @@
 
 The HDF5 library follows links to other files, fills what a file does not hold with zeros, and
 keeps numbers in further files, all on the word of the file. So datasets are looked at before they
-are read: hard links only, numbers only, no more of them than the file has room for.
+are read: hard links only, numbers only, no more of them than the file has room for, and packed by
+nothing that unpacks to more than its chunk or that would load a library.
+
+What cannot be guarded from here is the library's own reading of a damaged file's structure, in this
+process. It may ask for any memory before it sees that the file has less; it does not write to it.
 """
 
 from __future__ import annotations
