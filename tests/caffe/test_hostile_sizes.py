@@ -215,6 +215,22 @@ def test_a_binary_file(refused, read, wrap, said, raw):
     assert CLAIMED in text
 
 
+@pytest.mark.parametrize(
+    "dims", [[2**40, 2**40, 0], [0, 2**62, 2**62], [2**32 - 1, 0], [2**31, 0, 1]]
+)
+def test_no_numbers_in_a_shape_of_no_array(refused, text_file, dims):
+    raw = BlobProto(shape={"dim": dims}, data=[]).SerializeToString() + wire.key_and_length(5, 0)
+    for read, wrap in ((weights.index, in_layer), (weights.read_blob, bytes)):
+        assert "which none can have" in refused(wrap(raw), read)
+    assert "which none can have" in refused(in_state(raw), solverstate.read)
+
+
+def test_a_net_of_no_numbers_in_a_shape_of_no_array(refused):
+    text = layer("Input", f"input_param {{ shape {{ dim: 0 {CLAIM} }} }}", ())
+    said = refused(text, lambda path: caffe.Net(path, caffe.TEST))
+    assert 'layer "x" (Input): a blob of shape (0, 2147483648, 2147483648)' in said
+
+
 def test_weights_for_a_net(refused, text_file):
     net = caffe.Net(
         text_file(layer("InnerProduct", "inner_product_param { num_output: 2 }")), caffe.TEST

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from lbpmap import tables
 from lbpmap.caffe import graph, solver_nets
@@ -195,7 +196,11 @@ def weights_of_net(net: Net) -> Callable[[Path], int]:
 def array_of_blob(path: Path) -> int:
     """Read a binaryproto, and as pycaffe scripts do."""
     array = weights.read_blob(path)
-    again = blobproto_to_array(BlobProto.FromString(path.read_bytes()))
+    try:
+        message = BlobProto.FromString(path.read_bytes())
+    except DecodeError:  # of fields that Caffe does not have, which are passed over here
+        return array.nbytes
+    again = blobproto_to_array(message)
     assert again.size == array.size
     return array.nbytes + again.nbytes
 

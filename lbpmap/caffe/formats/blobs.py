@@ -16,7 +16,7 @@ import numpy as np
 
 from lbpmap._arrays import F32, Array
 from lbpmap._files import atomic_write, read_bytes
-from lbpmap.caffe.blob import MAX_AXES, Shape
+from lbpmap.caffe.blob import MAX_AXES, Shape, is_shape
 from lbpmap.caffe.formats import wire
 from lbpmap.caffe.formats.wire import Buffer, Field, WireError
 
@@ -108,6 +108,8 @@ def entry_at(walk: Walk, key: int, start: int, end: int) -> BlobEntry:
     dims = tuple(legacy if is_legacy else shape)
     if len(dims) > MAX_AXES:
         raise WireError(key, f"a blob of {len(dims)} dimensions, at most {MAX_AXES} are allowed")
+    if 0 in dims and not (is_shape(dims) and max(dims) < 2**31):
+        raise WireError(key, f"a blob of shape {' x '.join(map(str, dims))}, which none can have")
     found = runs[_DOUBLE_DATA] or runs[_DATA]
     diffs = runs[_DOUBLE_DIFF] or runs[_DIFF]
     expected = math.prod(dims)
