@@ -129,6 +129,14 @@ def test_a_binary_file_of_countless_parts(tmp_path, read, part):
     assert str(path) in said(read, path)
 
 
+def test_an_empty_field_of_doubles_hides_no_floats(tmp_path):
+    """Of an empty `double_data` beside `data`, a mean picture once had no numbers, or none fit."""
+    path = tmp_path / "mean.binaryproto"
+    raw = BlobProto(data=[5, 6], shape={"dim": [2]}).SerializeToString()
+    path.write_bytes(wire.key_and_length(8, 0) + raw + wire.key_and_length(9, 0))
+    assert weights.read_blob(path).tolist() == [5, 6]
+
+
 def test_signalling_nans_are_no_warning(tmp_path):
     """A double that signals, turned into a float, once made NumPy warn."""
     nan = b"\x01\0\0\0\0\0\xf0\x7f"

@@ -110,8 +110,8 @@ def entry_at(walk: Walk, key: int, start: int, end: int) -> BlobEntry:
         raise WireError(key, f"a blob of {len(dims)} dimensions, at most {MAX_AXES} are allowed")
     if 0 in dims and not (is_shape(dims) and max(dims) < 2**31):
         raise WireError(key, f"a blob of shape {' x '.join(map(str, dims))}, which none can have")
-    found = runs[_DOUBLE_DATA] or runs[_DATA]
-    diffs = runs[_DOUBLE_DIFF] or runs[_DIFF]
+    found = _given(runs[_DOUBLE_DATA], runs[_DATA])
+    diffs = _given(runs[_DOUBLE_DIFF], runs[_DIFF])
     expected = math.prod(dims)
     for what, parts in (("numbers", found), ("gradients", diffs)):
         count = sum(part.count for part in parts)
@@ -123,6 +123,11 @@ def entry_at(walk: Walk, key: int, start: int, end: int) -> BlobEntry:
                 f"the file holds {count}",
             )
     return BlobEntry(dims, tuple(found), is_legacy, tuple(diffs))
+
+
+def _given(double: list[Run], single: list[Run]) -> list[Run]:
+    """Choose the double numbers where there are some, as Caffe does; an empty field is none."""
+    return double if any(run.count for run in double) else single or double
 
 
 def _run(buffer: Buffer, item: Field, end: int) -> Run:
