@@ -116,7 +116,7 @@ def entry_at(walk: Walk, key: int, start: int, end: int) -> BlobEntry:
     for what, parts in (("numbers", found), ("gradients", diffs)):
         count = sum(part.count for part in parts)
         # Only who asks for them writes gradients.
-        if count != expected and (parts or parts is found):
+        if count != expected and (count or parts is found):
             raise WireError(
                 key,
                 f"a blob of shape {' x '.join(map(str, dims)) or '()'} needs {expected} {what}, "
@@ -127,7 +127,7 @@ def entry_at(walk: Walk, key: int, start: int, end: int) -> BlobEntry:
 
 def _given(double: list[Run], single: list[Run]) -> list[Run]:
     """Choose the double numbers where there are some, as Caffe does; an empty field is none."""
-    return double if any(run.count for run in double) else single or double
+    return double if any(run.count for run in double) else single
 
 
 def _run(buffer: Buffer, item: Field, end: int) -> Run:
