@@ -19,9 +19,8 @@ TRACED = 64  # of so many executions one is traced, which takes three times as l
 
 _FORBIDDEN = ("import", "compile", "exec", "ctypes.", "subprocess.", "socket.", "os.exec",
               "os.fork", "os.link", "os.mkdir", "os.posix_spawn", "os.putenv", "os.remove",
-              "os.rename",
-              "os.rmdir", "os.spawn", "os.symlink", "os.system", "os.truncate", "pickle.",
-              "shutil.", "marshal.", "pty.", "signal.", "webbrowser.")  # fmt: skip
+              "os.rename", "os.rmdir", "os.spawn", "os.symlink", "os.system", "os.truncate",
+              "pickle.", "shutil.", "marshal.", "pty.", "signal.", "webbrowser.")  # fmt: skip
 VARYING = re.compile(r'"[^"]*"|\'[^\']*\'|-?\d[\d.e+]*|[^\x20-\x7e]')
 # Behind these words an error quotes what the file says.
 UNKNOWN = re.compile(r"(integer:|float:|named|quote:|got|known are|unknown layer type|#:#: "
