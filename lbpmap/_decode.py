@@ -23,6 +23,7 @@ from PIL import Image, UnidentifiedImageError
 
 from lbpmap import _jpeg
 from lbpmap._arrays import U8
+from lbpmap._errors import one_line
 from lbpmap._files import PathLike
 
 if TYPE_CHECKING:
@@ -115,10 +116,6 @@ def printable(path: PathLike) -> str:
     """Name a file in one line, also if its name holds line breaks or undecodable bytes."""
     name = os.fsdecode(path)
     return name if name.isprintable() else ascii(name)
-
-
-def one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 @contextmanager

@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from lbpmap._arrays import U8
-from lbpmap._decode import MAX_PIXELS, one_line, printable, read
+from lbpmap._decode import MAX_PIXELS, printable, read
+from lbpmap._errors import one_line
 from lbpmap._files import PathLike, atomic_write
 from lbpmap._loader import Batch, Unread, blobs, read_all
 

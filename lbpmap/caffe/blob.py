@@ -18,6 +18,18 @@ Shape = tuple[int, ...]
 # Caffe's kMaxBlobAxes, which is also NumPy's limit before 2.0.
 MAX_AXES = 32
 
+
+def is_shape(dims: Shape) -> bool:
+    """Whether an array can have these dimensions; NumPy refuses some even without elements.
+
+    Examples
+    --------
+    >>> is_shape((0, 70_000, 70_000)), is_shape((0, 2**40, 2**40))
+    (True, False)
+    """
+    return math.prod(dim for dim in dims if dim) < 2**60
+
+
 # Which copy of the values is newer.
 _NEITHER, _HOST, _DEVICE = 0, 1, 2
 

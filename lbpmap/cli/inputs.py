@@ -12,6 +12,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from lbpmap import _errors
+
 T = TypeVar("T")
 
 # Those of `lbpmap.caffe.engine`, which is only loaded when a net is to be run.
@@ -57,7 +59,7 @@ def one_line(error: BaseException) -> str:
     """Say what an error says, in one line, without its number."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
+    return _errors.one_line(error)
 
 
 def add_inputs(parser: argparse.ArgumentParser) -> None:

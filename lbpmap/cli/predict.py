@@ -57,6 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how the 256 x 256 mean meets a 224 x 224 crop (default: what the net's model.toml "
         "says, else resize)",
     )
+    parser.add_argument(
+        "--allow-python-layers",
+        action="store_true",
+        help="run the Python modules that a net's prototxt names; they can do anything",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a face")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
 
@@ -77,7 +82,12 @@ def run(args: argparse.Namespace) -> int:
         known = registry.find_nets(args.models)
         chosen = _choose(known, args.net, registry.search_path(args.models))
     ensemble.common_labels(chosen)
-    nets = [ensemble.load_net(files, mean_mode=args.mean_mode) for files in chosen]
+    nets = [
+        ensemble.load_net(
+            files, mean_mode=args.mean_mode, allow_python_layers=args.allow_python_layers
+        )
+        for files in chosen
+    ]
 
     def work(item: tuple[Path, Path]) -> str:
         picture = pictures.read(item[0])

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from lbpmap import _checks, caffe
 from lbpmap._arrays import F32, F64, U8
 from lbpmap._blob import InputSpec, resize_mean
+from lbpmap._errors import one_line
+from lbpmap.caffe import graph
+from lbpmap.caffe.formats import prototxt
 from lbpmap.caffe.formats.weights import read_blob
 from lbpmap.emotion.fusion import Fusion, uniform
 from lbpmap.emotion.registry import NetFiles, require_weights
@@ -49,7 +53,9 @@ class Prediction:
         return self.labels[int(np.argmax(self.probabilities))]
 
 
-def load_net(files: NetFiles, *, mean_mode: str | None = None) -> LoadedNet:
+def load_net(
+    files: NetFiles, *, mean_mode: str | None = None, allow_python_layers: bool = False
+) -> LoadedNet:
     """Load a net's prototxt, weights and mean.
 
     Parameters
@@ -59,6 +65,8 @@ def load_net(files: NetFiles, *, mean_mode: str | None = None) -> LoadedNet:
     mean_mode : {"resize", "crop"}, optional
         Whether the mean picture is resized to the crop, or cropped where the picture is; as for
         `lbpmap.caffe_blob`. Left out, what the net's description says.
+    allow_python_layers : bool, default False
+        Whether the prototxt may name Python modules, which are imported and run.
 
     Returns
     -------
@@ -72,6 +80,8 @@ def load_net(files: NetFiles, *, mean_mode: str | None = None) -> LoadedNet:
     mean_mode = files.mean_mode if mean_mode is None else mean_mode
     _checks.one_of(mean_mode, ("resize", "crop"), "mean_mode", "load_net")
     weights, mean_path = require_weights(files)
+    if not allow_python_layers:
+        refuse_python_layers(files.deploy)
     net = caffe.Net(str(files.deploy), str(weights), caffe.TEST)
     check_net(files, net)
     unfilled = net.unfilled_layers()
@@ -91,6 +101,24 @@ def load_net(files: NetFiles, *, mean_mode: str | None = None) -> LoadedNet:
     except ValueError as error:
         raise ValueError(f"{mean_path}: {error}") from None
     return LoadedNet(files, net, mean)
+
+
+def refuse_python_layers(deploy: Path) -> None:
+    """Refuse a prototxt that names modules to run: it may come from anywhere.
+
+    Raises
+    ------
+    OSError
+        When it cannot be read.
+    ValueError
+        When it holds Python layers, or is malformed.
+    """
+    named = graph.python_layers(prototxt.read_net(deploy))
+    if named:
+        raise ValueError(
+            f'{deploy}: layer "{one_line(named[0])}" runs Python code of its own; when you trust '
+            f"its author, allow it (--allow-python-layers)"
+        )
 
 
 def check_net(files: NetFiles, net: caffe.Net) -> None:

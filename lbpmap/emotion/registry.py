@@ -17,6 +17,7 @@ import platformdirs
 
 import lbpmap
 from lbpmap._blob import MAX_SIZE
+from lbpmap._errors import one_line
 from lbpmap._files import read_bytes
 from lbpmap.representations import REPRESENTATIONS, resolve
 
@@ -26,7 +27,10 @@ else:
     import tomli as tomllib
 
 DESCRIPTION = "model.toml"
-_MAX_DESCRIPTION_BYTES = 1 << 20
+# Dotted keys take time with the square of their number: 3 s when they fill this, 16 s at double.
+_MAX_DESCRIPTION_BYTES = 1 << 15
+# What a name of a file takes at most; in bytes, where characters may take several.
+_MAX_NAME = 255
 
 
 @dataclass(frozen=True)
@@ -216,37 +220,38 @@ class _Description:
         raw = read_bytes(path, _MAX_DESCRIPTION_BYTES, "the description of a net")
         try:
             self._fields = tomllib.loads(raw.decode("utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not a TOML file: {error}") from None
+        except (ValueError, RecursionError) as error:
+            # Not text, not TOML, an integer of 5,000 digits, or lists 1,000 deep.
+            raise ValueError(f"{path}: not a TOML file: {one_line(error)}") from None
 
     def check(self) -> None:
         """Refuse a net that would be shown something else than its description asks for."""
         labels = self.get(list, "labels")
-        if not labels or not all(isinstance(label, str) for label in labels):
-            self._refuse("labels must be a list of names")
+        if not labels or not all(isinstance(la, str) and la.isprintable() for la in labels):
+            self._refuse("labels must be a list of names, each of printable characters")
         if len(set(labels)) < len(labels):
             self._refuse("labels must differ from each other")
         size, crop = self.get(int, "input", "size"), self.get(int, "input", "crop")
         if not 1 <= crop <= size <= MAX_SIZE:
             self._refuse(
                 f"input.crop and input.size must be 1 to {MAX_SIZE}, the crop no larger, got "
-                f"{crop} and {size}"
+                f"{_shown(crop)} and {_shown(size)}"
             )
         for key, only in (("channel_order", "BGR"), ("raw_scale", 255)):
             given = self._fields["input"].get(key, only)
             if given != only:
-                self._refuse(f"input.{key} is {given!r}, and only {only!r} is supported")
+                self._refuse(f"input.{key} is {_shown(given)}, and only {only!r} is supported")
         mean_mode = self._fields["input"].get("mean_mode", "resize")
         if mean_mode not in ("resize", "crop"):
-            self._refuse(f'input.mean_mode must be "resize" or "crop", got {mean_mode!r}')
+            self._refuse(f'input.mean_mode must be "resize" or "crop", got {_shown(mean_mode)}')
         shown = resolve(self.representation())
         for key, is_ in (("radius", shown.radius), ("table", shown.table and shown.table.name)):
             given = self._fields.get(key, is_)
             if given != is_:
-                self._refuse(f"{key} is {given!r}, but that of {shown.name} is {is_!r}")
+                self._refuse(f"{key} is {_shown(given)}, but that of {shown.name} is {is_!r}")
 
     def _refuse(self, what: str) -> None:
-        raise ValueError(f"{self._path}: {what}")
+        raise ValueError(f"{self._path}: {one_line(what)}")
 
     def representation(self) -> str:
         """Give the representation; the file of a table is looked for beside the description."""
@@ -257,7 +262,7 @@ class _Description:
         if not path.is_file():
             self._refuse(
                 f"representation must be one of {', '.join(REPRESENTATIONS)}, or a table file "
-                f"beside it, got {named!r}"
+                f"beside it, got {_shown(named)}"
             )
         return str(path)
 
@@ -269,7 +274,7 @@ class _Description:
         if value is None and default:
             return default["default"]
         if not isinstance(value, kind) or isinstance(value, bool):
-            got = "nothing" if value is None else repr(value)
+            got = "nothing" if value is None else _shown(value)
             raise ValueError(
                 f"{self._path}: field {'.'.join(keys)} must be a {kind.__name__}, got {got}"
             )
@@ -278,11 +283,24 @@ class _Description:
     def text(self, *keys: str) -> str:
         """Give a field that is a line of text; a file name may not lead out of the folder."""
         value = str(self.get(str, *keys))
+        if len(value) > _MAX_NAME or "\0" in value:
+            self._refuse(f"field {'.'.join(keys)} is no name of a file: {_shown(value)}")
         if keys[0] == "files" and Path(value).name != value:
             raise ValueError(
-                f"{self._path}: field {'.'.join(keys)} must be a bare file name, got {value!r}"
+                f"{self._path}: field {'.'.join(keys)} must be a bare file name, got "
+                f"{_shown(value)}"
             )
         return value
+
+
+def _shown(value: Any) -> str:
+    """Show what a hostile description may hold: a text or number cut short, or what kind it is."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return "an integer beyond 64 bits"  # Python may refuse to write it out
+    if isinstance(value, (list, dict)):
+        return f"a {type(value).__name__}"
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:80]}..."
 
 
 def _guide() -> Path:

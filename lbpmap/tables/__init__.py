@@ -18,6 +18,7 @@ from typing import Any, Protocol, Union
 import numpy as np
 
 from lbpmap._arrays import F64, U8
+from lbpmap._errors import one_line
 from lbpmap._files import atomic_write, read_bytes
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -103,7 +104,7 @@ class Table:
         if self.arithmetic not in ARITHMETICS:
             raise ValueError(
                 f"Table: arithmetic must be one of {', '.join(ARITHMETICS)}, "
-                f"got {self.arithmetic!r}"
+                f"got {self.arithmetic[:60]!r}"
             )
         for field in ("name", "provenance"):
             if len(getattr(self, field).splitlines()) > 1:
@@ -111,7 +112,7 @@ class Table:
         if not self.name.strip() or not set(self.name).isdisjoint("/\\\0") or self.name[0] == ".":
             raise ValueError(
                 f"Table: name must be fit for a file's name, without slashes and leading dots, "
-                f"got {self.name!r}"
+                f"got {self.name[:60]!r}"
             )
         values = np.array(self.values, order="C")
         values.flags.writeable = False
@@ -297,7 +298,7 @@ def _read(path: Path) -> Table:
     try:
         table = Table(values, **fields)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{path}: {one_line(error)}") from None
     if table.sha256 != sha256:
         raise ValueError(
             f"{path}: the values do not match the file's sha256: it was changed or damaged"
@@ -337,7 +338,7 @@ def _rows(path: Path, lines: list[str], first: int, points: int) -> U8:
         if number != code or max(colour) > 255:
             raise ValueError(
                 f"{path}:{first + code}: expected code {code} and three values 0 to 255, "
-                f"got {line!r}"
+                f"got {line[:60]!r}"
             )
         values[code] = colour
     return values

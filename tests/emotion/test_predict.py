@@ -7,6 +7,7 @@ import pytest
 
 import lbpmap
 from lbpmap import caffe, pictures
+from lbpmap.caffe.formats import prototxt
 from lbpmap.cli import main
 from lbpmap.emotion import ensemble
 from lbpmap.emotion.fusion import Fusion, uniform
@@ -240,3 +241,38 @@ def test_demo_predicts_where_there_are_nets(make_net, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "mine: apparent expression " in said
     assert "no released weights" not in said
+
+
+def test_python_layers_run_only_when_allowed(make_net, face, capsys, monkeypatch, tmp_path):
+    """A prototxt from elsewhere names a module, and importing it would already run it."""
+    (tmp_path / "hostile_layers.py").write_text(
+        """
+import pathlib
+from lbpmap.caffe import Layer
+
+pathlib.Path(__file__).with_name("was_imported").touch()
+
+class Same(Layer):
+    def reshape(self, bottom, top):
+        top[0].reshape(*bottom[0].shape)
+
+    def forward(self, bottom, top):
+        top[0].data[...] = bottom[0].data
+"""
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    deploy = make_net("mine") / "deploy.prototxt"
+    python = """layer { name: "spy" type: "Python" bottom: "data" top: "seen"
+      python_param { module: "hostile_layers" layer: "Same" } }"""
+    text = prototxt.format_text(prototxt.read_net(deploy))
+    head, first, rest = text.partition('layer {\n  name: "conv1"')
+    assert first
+    deploy.write_text(head + python + first + rest.replace('"data"', '"seen"', 1))
+    assert main(["predict", str(face)]) == 2
+    said = capsys.readouterr()
+    assert f'{deploy}: layer "spy" runs Python code of its own' in said.err
+    assert said.out == ""
+    assert not (tmp_path / "was_imported").exists()
+    assert main(["predict", str(face), "--allow-python-layers"]) == 0
+    assert (tmp_path / "was_imported").exists()
+    assert len(capsys.readouterr().out.splitlines()) == 1

@@ -112,6 +112,16 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path):
         (("[input]", "radius = 5\n[input]"), "radius is 5, but that of cyclic_lbp is 1"),
         (("[input]", 'table = "lbp"\n[input]'), "table is 'lbp', but that of cyclic_lbp"),
         (('"cyclic_lbp"', '"lpb"'), "or a table file beside it, got 'lpb'"),
+        (("'Sad'", r"'Sa\u001bd'".replace("'", '"')), "each of printable characters"),
+        (("size = 32", "size = " + "9" * 5000), "model.toml: "),
+        (("size = 32", "size = 0x" + "f" * 5000), "got 28 and an integer beyond 64 bits"),
+        (("size = 32", "size = [0x" + "f" * 5000 + "]"), "must be a int, got a list"),
+        (("size = 32", "size = '" + "x" * 5000 + "'"), "must be a int, got 'xxxx"),
+        (("size = 32", "size = " + "[" * 5000), "not a TOML file: "),
+        (("size = 32", "a." * 20000 + "a = 32"), "bytes are too many for the description of a net"),
+        (('"cyclic_lbp"', '"' + "x" * 300 + '"'), "field representation is no name of a file: 'xx"),
+        (('"cyclic_lbp"', r'"a\u0000"'), "field representation is no name of a file: 'a"),
+        (('"small.caffemodel"', '"' + "x" * 300 + '"'), "field files.weights is no name of a file"),
     ],
 )
 def test_a_wrong_description_says_which_field(make_net, change, message):
@@ -120,4 +130,5 @@ def test_a_wrong_description_says_which_field(make_net, change, message):
     with pytest.raises(ValueError, match=r"model\.toml: ") as caught:
         find_nets()
     assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1000

@@ -12,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from lbpmap._arrays import U8, Array
 from lbpmap._decode import RefusedError, open_header
+from lbpmap._errors import one_line
 
 # Weights of two neighbours are whole 2048ths.
 _ONE = 2048
@@ -54,7 +55,7 @@ def decode(raw: bytes, name: str, color: bool | None = None) -> U8:
         raise ValueError(f"{name}: not a picture that can be read, such as PNG or JPEG") from None
     except Exception as error:  # a damaged file makes decoders raise anything
         raise ValueError(
-            f"{name}: a damaged picture ({' '.join(str(error).split())}); fetch or make it again"
+            f"{name}: a damaged picture ({one_line(error)}); fetch or make it again"
         ) from None
     if values.ndim == 2:
         return values[:, :, np.newaxis]

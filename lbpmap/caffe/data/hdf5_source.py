@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from lbpmap._arrays import F32
-from lbpmap._files import atomic_write, read_bytes, regular_size
+from lbpmap._files import atomic_write, read_bytes
 from lbpmap.caffe.blob import Blob, Shape
 from lbpmap.caffe.data.source import positive, reshaped
+from lbpmap.caffe.formats import hdf5 as layout
 from lbpmap.caffe.formats.messages import Message
 
 _MAX_LIST_BYTES = 2**24
-# Deflate, the strongest filter in common use, makes 1,032 bytes of one at best.
-_MOST_INFLATION = 1032
 # A blob's elements are counted in 32 bits in Caffe.
 _MAX_COUNT = 2**31 - 1
 
@@ -107,15 +105,10 @@ def read(path: str, names: list[str]) -> list[F32]:
         When the file cannot be read or h5py is missing; when a dataset is missing, is not of
         numbers, has no rows, or claims more than the file can hold.
     """
-    h5py = _import_h5py()
-    size = regular_size(path, "an HDF5 file")
-    try:
-        with h5py.File(path, "r") as file:
-            arrays = [_dataset(h5py, file, path, name, size) for name in names]
-    except (OSError, RuntimeError) as error:
-        raise ValueError(
-            f"{path}: not an HDF5 file, or a damaged one ({' '.join(str(error).split())})"
-        ) from None
+    with layout.opened(path, "an HDF5 file") as file:
+        found = [_dataset(file, name) for name in names]
+        layout.check_room(found)
+        arrays = [_values(each) for each in found]
     rows = [len(array) for array in arrays]
     if min(rows) < 1 or min(rows) != max(rows):
         counts = ", ".join(f"{name} {count}" for name, count in zip(names, rows))
@@ -123,27 +116,30 @@ def read(path: str, names: list[str]) -> list[F32]:
     return arrays
 
 
-def _dataset(h5py: Any, file: Any, path: str, name: str, size: int) -> F32:
-    dataset = file.get(name)
-    if not isinstance(dataset, h5py.Dataset):
-        held = ", ".join(sorted(ascii(key) for key in list(file)[:20]))
-        raise ValueError(
-            f'{path}: no dataset "{name}", after the top; it holds {held or "nothing"}'
+def _dataset(file: Any, name: str) -> Any:
+    *groups, last = name.split("/")
+    parent = file
+    for each in filter(None, groups):
+        parent = layout.group(parent, each)
+    if last not in parent:
+        held = ", ".join(ascii(key) for key, _ in zip(parent, range(20)))
+        raise layout.HDF5Error(f'no dataset "{name}", after the top; it holds {held or "nothing"}')
+    found = layout.dataset(parent, last)
+    if found.dtype.kind not in "fiu" or found.ndim < 1:
+        raise layout.HDF5Error(
+            f'dataset "{name}" is of {found.dtype} with {found.ndim} axes; expected numbers, a row '
+            f"for each item"
         )
-    if dataset.dtype.kind not in "fiu" or dataset.ndim < 1:
-        raise ValueError(
-            f'{path}: dataset "{name}" is of {dataset.dtype} with {dataset.ndim} axes; expected '
-            f"numbers, a row for each item"
+    if found.size > _MAX_COUNT:
+        raise layout.HDF5Error(
+            f'dataset "{name}" claims a shape of {found.shape}, more than a blob can hold'
         )
-    count = math.prod(dataset.shape)
-    if count > _MAX_COUNT or dataset.nbytes > _MOST_INFLATION * size:
-        raise ValueError(
-            f'{path}: dataset "{name}" claims a shape of {dataset.shape}, more than a file of '
-            f"{size} bytes, or a blob, can hold"
-        )
-    values: F32 = np.empty(dataset.shape, np.float32)
-    if count:
-        dataset.read_direct(values)
+    return found
+
+
+def _values(found: Any) -> F32:
+    values: F32 = np.empty(found.shape, np.float32)
+    layout.read_into(found, values)
     return values
 
 
@@ -166,16 +162,8 @@ def write(path: str, data: Blob, label: Blob) -> None:
     OSError, RuntimeError
         When the file cannot be written, or h5py is missing.
     """
-    h5py = _import_h5py()
+    h5py = layout.import_h5py()
     with atomic_write(path) as out, h5py.File(out, "w") as file:
         for name, blob in (("data", data), ("label", label)):
             shape = (blob.num, blob.channels, blob.height, blob.width)
             file.create_dataset(name, data=blob.array().reshape(shape))
-
-
-def _import_h5py() -> Any:
-    try:
-        import h5py  # type: ignore[import-untyped]
-    except ImportError:
-        raise RuntimeError('HDF5 files need h5py: pip install "lbpmap[data]"') from None
-    return h5py

@@ -16,13 +16,13 @@ import numpy as np
 
 from lbpmap._arrays import F32, Array
 from lbpmap._files import atomic_write, read_bytes
-from lbpmap.caffe.blob import MAX_AXES, Shape
+from lbpmap.caffe.blob import MAX_AXES, Shape, is_shape
 from lbpmap.caffe.formats import wire
 from lbpmap.caffe.formats.wire import Buffer, Field, WireError
 
 # Layers, blobs and runs of numbers in one file. ResNet-152 has some 1,500; a hostile file of empty
-# layers would otherwise take 35 times its size in memory.
-MAX_ENTRIES = 1_000_000
+# layers takes 80 times its size in memory, which are 16 MB at most so.
+MAX_ENTRIES = 2**16
 # A mean picture takes under a MB.
 MAX_BLOB_BYTES = 2**30
 _CHUNK = 2**20  # numbers that are converted at a time where they cannot be read in place
@@ -108,19 +108,26 @@ def entry_at(walk: Walk, key: int, start: int, end: int) -> BlobEntry:
     dims = tuple(legacy if is_legacy else shape)
     if len(dims) > MAX_AXES:
         raise WireError(key, f"a blob of {len(dims)} dimensions, at most {MAX_AXES} are allowed")
-    found = runs[_DOUBLE_DATA] or runs[_DATA]
-    diffs = runs[_DOUBLE_DIFF] or runs[_DIFF]
+    if 0 in dims and not (is_shape(dims) and max(dims) < 2**31):
+        raise WireError(key, f"a blob of shape {' x '.join(map(str, dims))}, which none can have")
+    found = _given(runs[_DOUBLE_DATA], runs[_DATA])
+    diffs = _given(runs[_DOUBLE_DIFF], runs[_DIFF])
     expected = math.prod(dims)
     for what, parts in (("numbers", found), ("gradients", diffs)):
         count = sum(part.count for part in parts)
         # Only who asks for them writes gradients.
-        if count != expected and (parts or parts is found):
+        if count != expected and (count or parts is found):
             raise WireError(
                 key,
                 f"a blob of shape {' x '.join(map(str, dims)) or '()'} needs {expected} {what}, "
                 f"the file holds {count}",
             )
     return BlobEntry(dims, tuple(found), is_legacy, tuple(diffs))
+
+
+def _given(double: list[Run], single: list[Run]) -> list[Run]:
+    """Choose the double numbers where there are some, as Caffe does; an empty field is none."""
+    return double if any(run.count for run in double) else single
 
 
 def _run(buffer: Buffer, item: Field, end: int) -> Run:
@@ -201,7 +208,8 @@ def _convert(file: BufferedReader, run: Run, out: F32) -> None:
         raw = file.read(length)
         _complete(file, run, len(raw), length)
         numbers: Array = np.ndarray(count, np.dtype(f"<f{run.width}"), raw, strides=(run.step,))
-        with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, as in Caffe
+        # A double beyond float32 becomes infinite, as in Caffe; a NaN may be a signalling one.
+        with np.errstate(over="ignore", invalid="ignore"):
             out[first : first + count] = numbers
 
 

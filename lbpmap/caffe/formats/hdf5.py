@@ -2,12 +2,18 @@
 
 The HDF5 library follows links to other files, fills what a file does not hold with zeros, and
 keeps numbers in further files, all on the word of the file. So datasets are looked at before they
-are read: hard links only, numbers only, no more of them than the file has room for.
+are read: hard links only, numbers only, no more of them than the file has room for, and packed by
+nothing that unpacks to more than its chunk or that would load a library.
+
+What cannot be guarded from here is the library's own reading of a damaged file's structure, in this
+process. It may ask for any memory before it sees that the file has less; it does not write to it.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from lbpmap._arrays import F32
+from lbpmap._errors import one_line
 from lbpmap._files import PathLike, atomic_write, regular_size
 from lbpmap.caffe.blob import MAX_AXES, Shape
 from lbpmap.caffe.formats.blobs import MAX_ENTRIES
@@ -23,6 +30,13 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 # Deflate, the strongest filter in common use, makes 1,032 bytes of one at best.
 _MOST_INFLATION = 1032
+# The filters that HDF5 always brings, so that Caffe reads what they pack: deflate, shuffle and a
+# checksum. For any other it would look for a library to load.
+_DEFLATE, _SHUFFLE, _FLETCHER32 = 1, 2, 3
+_CHECKSUM = 4  # bytes that fletcher32 adds
+_MOST_CHUNKS = 1_000_000  # each takes some microseconds to look at
+_INFLATED = 2**20  # bytes that are inflated at a time
+_FILTERS = {_DEFLATE: "gzip", _SHUFFLE: "shuffle", _FLETCHER32: "fletcher32"}
 
 
 class HDF5Error(ValueError):
@@ -72,19 +86,14 @@ def opened(path: PathLike, expected: str) -> Iterator[Any]:
             with h5py.File(raw, "r") as file:
                 yield file
         except HDF5Error as error:
-            raise ValueError(f"{path}: {_one_line(error)}") from None
+            raise ValueError(f"{path}: {one_line(error)}") from None
         except MemoryError:
             raise
         except Exception as error:  # a damaged file makes h5py raise anything
             raise ValueError(
-                f"{path}: not an HDF5 file, or a damaged one ({_one_line(error)}); copy or "
+                f"{path}: not an HDF5 file, or a damaged one ({one_line(error)}); copy or "
                 f"download it again"
             ) from None
-
-
-def _one_line(error: Exception) -> str:
-    """Return what an error says; names that it quotes may hold line ends, or be no text."""
-    return " ".join(str(error).encode("utf-8", "backslashreplace").decode().split())
 
 
 def group(parent: Any, name: str) -> Any:
@@ -110,6 +119,8 @@ def dataset(parent: Any, name: str) -> Any:
         raise HDF5Error(f"{where} keeps its numbers in other files; copy them into this one")
     if found.shape is None or found.ndim > MAX_AXES:
         raise HDF5Error(f"{where} has no shape, or more than {MAX_AXES} dimensions")
+    if found.chunks:
+        _check_filters(found, where)
     # A chunk may be larger than what it holds a part of.
     count = max(math.prod(found.shape), math.prod(found.chunks or ()))
     if count * found.dtype.itemsize > _room(found):
@@ -118,6 +129,59 @@ def dataset(parent: Any, name: str) -> Any:
             f"file can hold"
         )
     return found
+
+
+def _filters(found: Any) -> list[int]:
+    """Numbers of a dataset's filters, in the order in which they packed it."""
+    settings = found.id.get_create_plist()
+    return [int(settings.get_filter(i)[0]) for i in range(settings.get_nfilters())]
+
+
+def _check_filters(found: Any, where: str) -> None:
+    """Refuse filters that are unknown, or that unpack what others have unpacked."""
+    used = _filters(found)
+    # A checksum may stand anywhere; what was deflated must not be shuffled, nor deflated again.
+    order = [number for number in used if number != _FLETCHER32]
+    if not set(used) <= set(_FILTERS) or order not in (
+        [],
+        [_DEFLATE],
+        [_SHUFFLE],
+        [_SHUFFLE, _DEFLATE],
+    ):
+        named = ", ".join(_FILTERS.get(number, str(number)) for number in used[:20])
+        raise HDF5Error(
+            f"{where} is packed by the filters {named}; expected none, or shuffle and gzip: write "
+            f"it again"
+        )
+
+
+def check_chunks(found: Any) -> None:
+    """Refuse packed chunks that unpack to more than a chunk: HDF5 would take memory for all of it.
+
+    They are inflated twice so; the weights and states that Caffe writes are not packed.
+    """
+    if found.chunks is None or _DEFLATE not in _filters(found):
+        return
+    places = [range(0, size, step) for size, step in zip(found.shape, found.chunks)]
+    if math.prod(map(len, places)) > _MOST_CHUNKS:
+        raise HDF5Error(f'dataset "{found.name}" has more than {_MOST_CHUNKS} chunks')
+    most = math.prod(found.chunks) * found.dtype.itemsize + _CHECKSUM
+    skipped = 1 << _filters(found).index(_DEFLATE)
+    for place in itertools.product(*places):
+        chunk = found.id.get_chunk_info_by_coord(place)
+        if chunk.byte_offset is None or chunk.filter_mask & skipped:
+            continue
+        if chunk.size > found.file.id.get_filesize():
+            raise HDF5Error(f'dataset "{found.name}" has a chunk larger than the file')
+        packed = found.id.read_direct_chunk(place)[1]
+        whole = zlib.decompressobj()
+        for _ in range(0, most + 1, _INFLATED):
+            whole.decompress(packed, _INFLATED)
+            packed = whole.unconsumed_tail
+        if not whole.eof:
+            raise HDF5Error(
+                f'dataset "{found.name}" has a chunk that is no {most} bytes packed by gzip'
+            )
 
 
 def check_room(found: Sequence[Any]) -> None:
@@ -130,7 +194,8 @@ def check_room(found: Sequence[Any]) -> None:
 
 def _room(found: Any) -> int:
     """Bytes that a dataset, or several of its kind, can take at most."""
-    return int(found.file.id.get_filesize()) * (_MOST_INFLATION if found.chunks else 1)
+    inflates = found.chunks is not None and _DEFLATE in _filters(found)
+    return int(found.file.id.get_filesize()) * (_MOST_INFLATION if inflates else 1)
 
 
 def numbers(parent: Any, name: str) -> Any:
@@ -146,6 +211,7 @@ def numbers(parent: Any, name: str) -> Any:
 def read_into(found: Any, out: F32) -> None:
     """Read the values of a dataset into a C-contiguous float32 array of its shape."""
     if out.size:
+        check_chunks(found)
         with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, as in Caffe
             found.read_direct(out)
 

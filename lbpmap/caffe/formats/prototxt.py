@@ -9,12 +9,17 @@ from typing import Any
 
 from google.protobuf import text_format
 
+from lbpmap._errors import one_line
 from lbpmap._files import read_bytes
 from lbpmap.caffe.formats.messages import Message, NetParameter, SolverParameter
 from lbpmap.caffe.formats.upgrade import upgrade, upgrade_solver
 
 # The largest nets in public use (Inception, ResNet-152) have prototxts of a few hundred KB.
-MAX_TEXT_BYTES = 64 * 2**20
+MAX_TEXT_BYTES = 4 * 2**20
+# Some 10,000 messages and 50,000 marks stand in those. A message takes 2 KB, though "layer{}" are
+# 7 bytes, so that these numbers keep any text's memory near 100 MB.
+MAX_MESSAGES = 2**15
+MAX_MARKS = 2**18
 
 _NO_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "(\w+)"')
 _NO_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named (\w+)')
@@ -52,7 +57,7 @@ def read_net(path: str | os.PathLike[str]) -> Message:
     try:
         upgrade(net)
     except ValueError as error:
-        raise ValueError(f"{path}: {_one_line(error)}") from None
+        raise ValueError(f"{path}: {one_line(error)}") from None
     return net
 
 
@@ -89,13 +94,14 @@ def read_solver(path: str | os.PathLike[str]) -> Message:
     try:
         upgrade_solver(solver)
     except ValueError as error:
-        raise ValueError(f"{path}: {_one_line(error)}") from None
+        raise ValueError(f"{path}: {one_line(error)}") from None
     return solver
 
 
 def read_text(path: str | os.PathLike[str], message: Message) -> Message:
     """Parse a text file into `message` and return it; errors are those of `read_net`."""
     raw = read_bytes(path, MAX_TEXT_BYTES, "a prototxt")
+    _check_counts(path, raw)
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -107,6 +113,20 @@ def read_text(path: str | os.PathLike[str], message: Message) -> Message:
             f"{path}: byte {error.start} is no text; a prototxt is expected here, not a caffemodel"
         ) from None
     return parse(text, message, str(path))
+
+
+def _check_counts(path: str | os.PathLike[str], raw: bytes) -> None:
+    """Refuse a text whose parts would take far more memory than itself."""
+    messages = sum(map(raw.count, (b"{", b"<")))
+    marks = sum(map(raw.count, (b":", b",", b'"', b"'")))
+    for count, most, what in (
+        (messages, MAX_MESSAGES, "messages"),
+        (marks, MAX_MARKS, "marks between its values"),
+    ):
+        if count > most:
+            raise ValueError(
+                f"{path}: {count} {what}, more than a prototxt has (at most {most}); is this one?"
+            )
 
 
 def parse(text: str, message: Message, source: str = "prototxt") -> Message:
@@ -156,17 +176,12 @@ def format_text(message: Message) -> str:
     return str(text_format.MessageToString(message))
 
 
-def _one_line(error: ValueError) -> str:
-    """Return what an error says; names that it quotes may hold line ends."""
-    return " ".join(str(error).split())
-
-
 def _located(error: text_format.ParseError, message: Message, source: str) -> str:
     """One line: file, line, column, what was unknown, the nearest name that is known."""
     # protobuf puts "LINE:COLUMN : " and, at times, the whole line of the file before the reason.
     reason = re.sub(r"^\d+:\d+ : ", "", str(error))
     tail = re.search(
-        r"(Enum type|Message type|Expected|Value out|String missing|Couldn't).*$", reason
+        r"(Enum type|Message type|Expected|Value out|String missing|Couldn't|Invalid).*$", reason
     )
     reason = (tail.group() if tail else reason).rstrip(".")
     # A hostile word may be as long as the file.
@@ -179,7 +194,7 @@ def _located(error: text_format.ParseError, message: Message, source: str) -> st
             close = difflib.get_close_matches(match[2], _known(message.DESCRIPTOR, match[1]), 1)
             reason += f'; did you mean "{close[0]}"?' if close else ""
     reason = reason[:1].lower() + reason[1:]
-    return f"{source}:{error.GetLine()}:{error.GetColumn()}: {reason}"
+    return f"{source}:{error.GetLine()}:{error.GetColumn()}: {one_line(reason)}"
 
 
 def _is_mistaken(message: Message, full_name: str, field: str) -> bool:

@@ -206,6 +206,7 @@ def _integer(file: Any, name: str) -> int:
         raise layout.HDF5Error(
             f'dataset "/{name}" is {found.shape} of {found.dtype}; expected one whole number'
         )
+    layout.check_chunks(found)
     value = int(np.asarray(found[()]).reshape(()))
     if not 0 <= value <= _MAX_INT:
         raise layout.HDF5Error(f'dataset "/{name}" is {value}; expected 0 to {_MAX_INT}')
@@ -219,6 +220,7 @@ def _string(file: Any, name: str) -> str:
         raise layout.HDF5Error(
             f'dataset "/{name}" is {found.shape} of {kind}; expected a text of fixed length'
         )
+    layout.check_chunks(found)
     return _text(np.asarray(found[()]).reshape(()).item().split(b"\0")[0])
 
 

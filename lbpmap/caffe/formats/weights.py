@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import repeat
 
 from lbpmap._arrays import F32
+from lbpmap._errors import one_line
 from lbpmap._files import atomic_write, regular_size
 from lbpmap.caffe.formats import blobs, wire
 from lbpmap.caffe.formats.blobs import BlobEntry, Walk, read_blob, read_into, write_blob
@@ -101,8 +102,7 @@ def index(path: str | os.PathLike[str]) -> list[LayerEntry]:
                     f"{path}: a web page, not a caffemodel: download the file that the page links "
                     f"to"
                 ) from None
-            # The name of a layer may hold line ends.
-            reason = " ".join(": ".join([*walk.where, str(error)]).split())
+            reason = one_line(": ".join([*walk.where, str(error)]))
             raise ValueError(
                 f"{path}: {reason}; cut short or not a caffemodel: download or copy it again"
             ) from None

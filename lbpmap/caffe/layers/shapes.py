@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lbpmap.caffe import python_layer
-from lbpmap.caffe.blob import MAX_AXES, Shape
+from lbpmap.caffe.blob import MAX_AXES, Shape, is_shape
 from lbpmap.caffe.formats.messages import Message
 from lbpmap.caffe.layers import arranging_rules as arranging
 from lbpmap.caffe.layers import data_rules as data
@@ -77,7 +77,7 @@ def plan(layer: Message, bottoms: list[Shape], state: Any = None) -> Plan:
     for shape in made.tops + tuple(param.shape for param in made.params):
         if len(shape) > MAX_AXES:
             raise ValueError(f"a blob of {len(shape)} axes, at most {MAX_AXES} are allowed")
-        if math.prod(shape) > rules.MAX_COUNT:
+        if math.prod(shape) > rules.MAX_COUNT or not is_shape(shape):
             raise ValueError(f"a blob of shape {shape} has more than 2^31 - 1 elements")
     for param in made.params:
         fillers.check(param.shape, param.filler)

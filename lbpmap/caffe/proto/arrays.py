@@ -25,7 +25,8 @@ def blobproto_to_array(blob: Message, return_diff: bool = False) -> F64:
         When it does not hold as many values as its shape needs.
     """
     single, double = (blob.diff, blob.double_diff) if return_diff else (blob.data, blob.double_data)
-    values: F64 = np.array(double or single, np.float64)
+    with np.errstate(invalid="ignore"):  # a NaN may be a signalling one
+        values: F64 = np.array(double or single, np.float64)
     if any(blob.HasField(name) for name in _LEGACY_DIMS):
         shape = tuple(getattr(blob, name) for name in _LEGACY_DIMS)
     else:
