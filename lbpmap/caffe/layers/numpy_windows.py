@@ -11,6 +11,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from lbpmap._arrays import F32
 from lbpmap.caffe.formats.messages import MESSAGES
+from lbpmap.caffe.layers import numpy_winograd as winograd
 from lbpmap.caffe.layers import shape_rules, windows
 from lbpmap.caffe.layers.plan import Layer, Workspace
 from lbpmap.caffe.layers.windows import Windows
@@ -61,6 +62,11 @@ def convolution(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
         axis = p.axis % bottom.ndim
         fit = windows.convolution(p, bottom.shape[axis + 1 :])
         images = bottom.reshape(-1, *bottom.shape[axis:])
+        if groups == 1 and images.ndim == 4 and winograd.suits(fit, *weight.shape[1::-1]):
+            bias = layer.blobs[1].data if p.bias_term else None
+            out = top.reshape(len(images), len(weight), *fit.out)
+            if winograd.convolution(images, weight, bias, fit, out, layer.workspace):
+                continue
         results = top.reshape(len(images), groups, rows.shape[1], math.prod(fit.out))
         for image, result in zip(images, results):
             columns = _columns(image, fit, layer.workspace)

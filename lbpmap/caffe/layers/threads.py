@@ -1,0 +1,86 @@
+"""Parts of a layer's work on threads, each with matrix products of its own.
+
+A BLAS that is given one product after another starts and joins its threads at each, and between
+them they wait busily (OpenBLAS: for a tenth of a second), in the way of whatever else has work to do.
+So the threads are ours, and while they work BLAS uses one a product.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import threadpoolctl
+
+
+@lru_cache(maxsize=1)
+def _blas() -> Any:
+    """Find the BLAS libraries that are loaded: NumPy's is."""
+    return threadpoolctl.ThreadpoolController().select(user_api="blas")
+
+
+@lru_cache(maxsize=1)
+def _pool() -> tuple[ThreadPoolExecutor | None, int]:
+    """Start as many threads as BLAS would use, one fewer: the caller works too."""
+    numbers = [each.num_threads for each in _blas().lib_controllers]
+    count = max([n for n in numbers if n], default=1)
+    return (ThreadPoolExecutor(count - 1, "lbpmap") if count > 1 else None), count
+
+
+if hasattr(os, "register_at_fork"):
+    # A forked process has none of its parent's threads.
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+_lock = threading.Lock()
+_nets = 0
+_limit: Any = None
+
+
+@contextmanager
+def _one_thread_a_product() -> Iterator[None]:
+    """Hold BLAS to one thread; the last of several nets that run at once sets it free."""
+    global _nets, _limit
+    with _lock:
+        _nets += 1
+        if _nets == 1:
+            _limit = _blas().limit(limits=1)
+    try:
+        yield
+    finally:
+        with _lock:
+            _nets -= 1
+            if _nets == 0:
+                _limit.restore_original_limits()
+
+
+def in_parts(work: Callable[[int, int], object], count: int, step: int = 1) -> None:
+    """Call `work(first, last)` on the parts of a range, on threads, and wait for all of them.
+
+    Parameters
+    ----------
+    work : callable
+        What it calls should release the GIL.
+    count : int
+        The range is 0..count.
+    step : int, default 1
+        Parts begin at multiples of it.
+    """
+    pool, parts = _pool()
+    units = -(-count // step)
+    parts = min(parts, units)
+    if pool is None or parts < 2:
+        work(0, count)
+        return
+    edges = [min(count, units * i // parts * step) for i in range(parts + 1)]
+    with _one_thread_a_product():
+        jobs = [pool.submit(work, first, last) for first, last in zip(edges[1:], edges[2:])]
+        try:
+            work(edges[0], edges[1])
+        finally:
+            for job in jobs:
+                job.result()
