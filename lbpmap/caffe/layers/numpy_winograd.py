@@ -8,6 +8,8 @@ a time, so that they are still in the cache when they are multiplied.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from lbpmap import _isa, _kernels
@@ -18,19 +20,21 @@ from lbpmap.caffe.layers.windows import Windows
 
 _POINTS, _TILE, _LANES = 36, 6, 8
 _FILTERS = 5 * 2**19
+# From how many tiles on it is worth taking the filters to the points.
+_WORTH = 40
 # How many numbers of images at the points are held at a time: 32 MB.
-_IMAGES = 2**22
+_IMAGES = 2**23
 
 
-def suits(fit: Windows, channels: int, filters: int) -> bool:
+def suits(fit: Windows, images: int, channels: int, filters: int) -> bool:
     """Whether a convolution is of the kind, and large enough to gain by it."""
-    ones = (1, 1)
+    ones, side = (1, 1), 7 - fit.kernel[0]
     return (
         fit.kernel in ((3, 3), (4, 4), (5, 5))
         and fit.stride == fit.dilation == ones
-        and channels >= 32
-        and filters >= 32
-        and min(fit.out) >= 4
+        and min(channels, filters) >= 32
+        and min(fit.out) >= side
+        and images * math.prod(fit.out) >= _WORTH * side * side
     )
 
 

@@ -18,6 +18,10 @@ from typing import Any
 import threadpoolctl
 
 
+# Handing work to a thread takes some 50 us, in which one does this much of the simplest kind.
+_WORTH = 2**18
+
+
 @lru_cache(maxsize=1)
 def _blas() -> Any:
     """Find the BLAS libraries that are loaded: NumPy's is."""
@@ -58,29 +62,33 @@ def _one_thread_a_product() -> Iterator[None]:
                 _limit.restore_original_limits()
 
 
-def in_parts(work: Callable[[int, int], object], count: int, step: int = 1) -> None:
-    """Call `work(first, last)` on the parts of a range, on threads, and wait for all of them.
+def in_parts(
+    part: Callable[[int, int], object], count: int, step: int = 1, *, work: int = _WORTH
+) -> None:
+    """Call `part(first, last)` on the parts of a range, on threads, and wait for all of them.
 
     Parameters
     ----------
-    work : callable
+    part : callable
         What it calls should release the GIL.
     count : int
         The range is 0..count.
     step : int, default 1
         Parts begin at multiples of it.
+    work : int
+        How many numbers are handled, or products made: too little is not worth the threads.
     """
     pool, parts = _pool()
     units = -(-count // step)
     parts = min(parts, units)
-    if pool is None or parts < 2:
-        work(0, count)
+    if pool is None or parts < 2 or work < _WORTH:
+        part(0, count)
         return
     edges = [min(count, units * i // parts * step) for i in range(parts + 1)]
     with _one_thread_a_product():
-        jobs = [pool.submit(work, first, last) for first, last in zip(edges[1:], edges[2:])]
+        jobs = [pool.submit(part, first, last) for first, last in zip(edges[1:], edges[2:])]
         try:
-            work(edges[0], edges[1])
+            part(edges[0], edges[1])
         finally:
             for job in jobs:
                 job.result()
