@@ -74,7 +74,11 @@ def convolution(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
         axis = p.axis % bottom.ndim
         fit = windows.convolution(p, bottom.shape[axis + 1 :])
         images = bottom.reshape(-1, *bottom.shape[axis:])
-        if groups == 1 and images.ndim == 4 and winograd.suits(fit, len(images), *weight.shape[1::-1]):
+        if (
+            groups == 1
+            and images.ndim == 4
+            and winograd.suits(fit, len(images), *weight.shape[1::-1])
+        ):
             bias = layer.blobs[1].data if p.bias_term else None
             out = top.reshape(len(images), len(weight), *fit.out)
             if winograd.convolution(images, weight, bias, fit, out, layer.workspace):
