@@ -22,8 +22,8 @@ _MAX: int = MESSAGES["PoolingParameter"].MAX
 _WITHIN_CHANNEL: int = MESSAGES["LRNParameter"].WITHIN_CHANNEL
 # Where Caffe's maximum starts: a window that holds nothing but padding gives this.
 _LOWEST = -np.finfo(np.float32).max
-# How many numbers of each array local normalisation works on at a time: 256 KB.
-_IN_CACHE = 2**16
+# How many numbers of each array local normalisation works on at a time: 512 KB.
+_IN_CACHE = 2**17
 
 
 def _padded(image: F32, fit: Windows) -> F32:
@@ -214,15 +214,19 @@ def lrn(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
         _lrn_within(layer, bottoms[0], tops[0])
         return
     for image, result in zip(bottoms[0], tops[0]):
-        planes = image.reshape(len(image), -1), result.reshape(len(image), -1)
+        _lrn_across(p, image.reshape(len(image), -1), result.reshape(len(image), -1))
 
-        def normalise(first: int, last: int) -> None:
-            for at in range(first, last, step):
-                pixels = slice(at, min(at + step, last))
-                _normalise(p, planes[0][:, pixels], planes[1][:, pixels])
 
-        step = max(1, _IN_CACHE // max(1, len(image)))
-        in_parts(normalise, planes[0].shape[1], work=image.size * 16)
+def _lrn_across(p: Message, pixels: F32, result: F32) -> None:
+    """Normalise one image (C, pixels), as many pixels at a time as stay in a cache."""
+    step = max(1, _IN_CACHE // max(1, len(pixels)))
+
+    def part(first: int, last: int) -> None:
+        for at in range(first, last, step):
+            some = slice(at, min(at + step, last))
+            _normalise(p, pixels[:, some], result[:, some])
+
+    in_parts(part, pixels.shape[1], work=pixels.size * 16)
 
 
 def _normalise(p: Message, pixels: F32, result: F32) -> None:

@@ -2,13 +2,14 @@
 
 S. Winograd's minimal filtering (1980), for nets by Lavin and Gray (arXiv:1509.09308). The C core
 takes images and filters to the points and back, see csrc/nets.h; the products are NumPy's. Filters
-are taken there anew in every pass, as what was written into a parameter must take effect, and 128 at
-a time, so that they are still in the cache when they are multiplied.
+are taken there anew in every pass, as what is written into a parameter must take effect, and no more
+at a time than a cache holds until they are multiplied.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,11 +20,10 @@ from lbpmap.caffe.layers.threads import in_parts
 from lbpmap.caffe.layers.windows import Windows
 
 _POINTS, _TILE, _LANES = 36, 6, 8
-_FILTERS = 5 * 2**19
 # From how many tiles on it is worth taking the filters to the points.
 _WORTH = 40
-# How many numbers of images at the points are held at a time: 32 MB.
-_IMAGES = 2**23
+# How many numbers of filters at the points are held at a time, 10 MB, and of images, 32 MB.
+_FILTERS, _IMAGES = 5 * 2**19, 2**23
 
 
 def suits(fit: Windows, images: int, channels: int, filters: int) -> bool:
@@ -43,6 +43,8 @@ def convolution(
 ) -> bool:
     """Fill `out`, and return whether all of it is finite: else it is not right.
 
+    An infinity spreads over its tile, and sums may overflow that would not in another order.
+
     Parameters
     ----------
     images : float32 array (N, C, H, W)
@@ -54,56 +56,77 @@ def convolution(
     out : float32 array (N, K, *fit.out)
     workspace : Workspace
     """
-    isa = _isa.chosen()
-    channels, kernel = filters.shape[1], fit.kernel[0]
-    how = _kernels.Convolution(kernel, images.shape[1:], fit.pad, fit.out)
-    tiles = how.tiles
+    channels, side = images.shape[1], 7 - fit.kernel[0]
+    there = _There(
+        _isa.chosen(),
+        _kernels.Convolution(fit.kernel[0], images.shape[1:], fit.pad, fit.out),
+        # Twice the rows of a tile, whole tiles wide.
+        2 * _TILE * (-(-fit.out[1] // side) * side + _TILE - side) * _LANES,
+    )
+    tiles = there.how.tiles
     block = min(max(_LANES, _FILTERS // (_POINTS * channels)), len(filters))
     at_once = min(len(images), max(1, _IMAGES // (_POINTS * tiles * (channels + block))))
-    band = 2 * _TILE * (-(-fit.out[1] // (7 - kernel)) * (7 - kernel) + kernel - 1) * _LANES
     sizes = [at_once * tiles * channels, block * channels, at_once * tiles * block]
-    memory = workspace.take(sum(map(_spaced, sizes)) * _POINTS)
-    at_points, filters_there, products = np.split(
-        memory, np.cumsum([_POINTS * _spaced(n) for n in sizes])[:-1]
-    )
+    parts = np.cumsum([_POINTS * _spaced(n) for n in sizes])
+    memory = np.split(workspace.take(int(parts[-1])), parts[:-1])
     finite, held = True, -1
     for start in range(0, len(images), at_once):
         some = images[start : start + at_once]
-        there = _at_points(at_points, len(some) * tiles, channels)
-
-        def to_points(first: int, last: int) -> None:
-            scratch: F32 = np.empty(band, np.float32)
-            _kernels.image_points(isa, how, some, first, last, scratch, there)
-
-        in_parts(to_points, channels, _LANES)
+        rows = _at_points(memory[0], len(some) * tiles, channels)
+        there.images(some, rows)
         for f in range(0, len(filters), block):
             chosen = filters[f : f + block]
-            rows = _at_points(filters_there, len(chosen), channels)
-
-            def filters_to_points(first: int, last: int) -> None:
-                _kernels.filter_points(isa, how, chosen[first:last], rows[:, first:last])
-
+            columns = _at_points(memory[1], len(chosen), channels)
             if held != f:
-                in_parts(filters_to_points, len(chosen))
+                there.filters(chosen, columns)
                 held = f
-            product = _at_points(products, there.shape[1], len(chosen))
-            columns = rows.transpose(0, 2, 1)
-
-            def multiply(first: int, last: int) -> None:
-                np.matmul(there[first:last], columns[first:last], out=product[first:last])
-
-            in_parts(multiply, _POINTS)
-            target = out[start : start + at_once, f : f + block]
+            products = _at_points(memory[2], len(rows[0]), len(chosen))
+            _multiply(rows, columns, products)
             added = None if bias is None else bias[f : f + block]
-            whole = []
-
-            def back(first: int, last: int) -> None:
-                part = product[:, first * tiles : last * tiles]
-                whole.append(_kernels.image_of(isa, how, part, added, target[first:last]))
-
-            in_parts(back, len(some))
-            finite &= all(whole)
+            finite &= there.back(products, added, out[start : start + at_once, f : f + block])
     return finite
+
+
+@dataclass(frozen=True)
+class _There:
+    """The way to the points and back, on threads."""
+
+    isa: int
+    how: _kernels.Convolution
+    scratch: int
+
+    def images(self, images: F32, rows: F32) -> None:
+        def part(first: int, last: int) -> None:
+            scratch: F32 = np.empty(self.scratch, np.float32)
+            _kernels.image_points(self.isa, self.how, images, first, last, scratch, rows)
+
+        in_parts(part, images.shape[1], _LANES)
+
+    def filters(self, filters: F32, rows: F32) -> None:
+        def part(first: int, last: int) -> None:
+            _kernels.filter_points(self.isa, self.how, filters[first:last], rows[:, first:last])
+
+        in_parts(part, len(filters))
+
+    def back(self, products: F32, bias: F32 | None, out: F32) -> bool:
+        finite: list[bool] = []
+        tiles = self.how.tiles
+
+        def part(first: int, last: int) -> None:
+            some = products[:, first * tiles : last * tiles]
+            finite.append(_kernels.image_of(self.isa, self.how, some, bias, out[first:last]))
+
+        in_parts(part, len(out))
+        return all(finite)
+
+
+def _multiply(rows: F32, columns: F32, products: F32) -> None:
+    turned = columns.transpose(0, 2, 1)
+
+    def part(first: int, last: int) -> None:
+        np.matmul(rows[first:last], turned[first:last], out=products[first:last])
+
+    in_parts(part, _POINTS)
 
 
 def _spaced(count: int) -> int:

@@ -1,7 +1,7 @@
 """Parts of a layer's work on threads, each with matrix products of its own.
 
 A BLAS that is given one product after another starts and joins its threads at each, and between
-them they wait busily (OpenBLAS: for a tenth of a second), in the way of whatever else has work to do.
+them they wait busily (OpenBLAS: for a tenth of a second), in the way of whoever else has work to do.
 So the threads are ours, and while they work BLAS uses one a product.
 """
 
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-import threadpoolctl
+import threadpoolctl  # type: ignore[import-untyped]
 
 
 # Handing work to a thread takes some 50 us, in which one does this much of the simplest kind.
