@@ -24,8 +24,7 @@ extern "C" {
 
 enum {
     LBPMAP_TILE = 6,    /* inputs of a tile, a side */
-    LBPMAP_POINTS = 36, /* and where it is evaluated */
-    LBPMAP_CHANNELS = 8 /* how many channels are worked on together */
+    LBPMAP_CHANNELS = 8 /* how many channels are worked on together, at most */
 };
 
 /* A convolution at stride 1 by kernels of 3 to 5 pixels a side. Tiles cover the output, row by row;
@@ -38,7 +37,7 @@ typedef struct {
     size_t tile_rows, tile_columns;
 } lbpmap_convolution;
 
-/* Windows of a maximum. */
+/* Windows of a maximum: kernel, stride and pad of rows, then of columns. */
 typedef struct {
     size_t height, width; /* of a plane */
     size_t kernel[2], stride[2], pad[2];
@@ -56,13 +55,9 @@ typedef struct {
  *                out_height x out_width, plus bias[filter] where there is a bias. Returns 1 when
  *                all of them are finite. Else what is there must be computed in another
  *                way: an infinity spreads over its tile, and sums may overflow that would not.
- * maxima         `planes` planes -> the maximum of each window, no less than -FLT_MAX; NaN is passed over, as
- *                Caffe does. `scratch` has `width` floats. A window beyond the image gives -FLT_MAX.
- * normalised     Each pixel over (k + alpha * sum)^0.75, where the sum is that of the squares of the
- *                channels up to `reach` away. A channel has `pixels` floats, and begins
- *                `stride` floats behind the one before it, in `x` and `out` alike, which may be the same.
- * products       rows x inputs and outputs x inputs -> out[row * out_stride + output], the sums of
- *                their products, plus bias[output] where there is a bias. Weights are read once. */
+ * maxima         `planes` planes -> the maximum of each window, no less than -FLT_MAX, which is also
+ *                that of a window beyond the plane. NaN is passed over, as in Caffe. `scratch` has
+ *                `width` floats. */
 typedef struct {
     void (*image_points)(const lbpmap_convolution *how, const float *image, size_t first,
                          size_t last, float *scratch, float *out, size_t point_stride);

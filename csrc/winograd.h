@@ -17,7 +17,6 @@
 
 #include "nets.h"
 
-#include <stdint.h>
 #include <string.h>
 
 /* Vectors in the language of gcc and clang, which make of them what the instruction set has; for
@@ -34,7 +33,7 @@ typedef float lanes __attribute__((vector_size(32), aligned(4), may_alias));
 typedef float lanes;
 #define FROM_EACH(p, i) ((p)[0][i])
 #endif
-enum { LANES = sizeof(lanes) / sizeof(float), TILE = LBPMAP_TILE };
+enum { LANES = sizeof(lanes) / sizeof(float), TILE = LBPMAP_TILE }; /* LANES <= LBPMAP_CHANNELS */
 
 #define P1 0.75f
 #define Q1 1.5f

@@ -123,7 +123,7 @@ def pooling(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
 
 
 def _compiled_max(bottom: F32, top: F32, fit: Windows) -> None:
-    """As `_max`, in the C core, on threads; NaN is passed over, as in Caffe."""
+    """As `_max`, in the C core, on threads."""
     if not top.size:
         return
     planes, out = bottom.reshape(-1, *bottom.shape[2:]), top.reshape(-1, *top.shape[2:])
@@ -163,15 +163,15 @@ def _shifts(fit: Windows, size: tuple[int, ...], axis: int) -> Iterator[tuple[sl
 
 
 def _max(bottom: F32, top: F32, fit: Windows, workspace: Workspace) -> None:
-    """Maximum over the columns of each window, then over its rows: 2 k reads a pixel, not k^2."""
+    """Maximum over the columns of each window, then over its rows; NaN is passed over."""
     size = bottom.shape[2:]
     partial = workspace.take(*bottom.shape[:3], fit.out[1])
     partial.fill(_LOWEST)
     for to, of in _shifts(fit, size, 1):
-        np.maximum(partial[..., to], bottom[..., of], out=partial[..., to])
+        np.fmax(partial[..., to], bottom[..., of], out=partial[..., to])
     top.fill(_LOWEST)
     for to, of in _shifts(fit, size, 0):
-        np.maximum(top[:, :, to], partial[:, :, of], out=top[:, :, to])
+        np.fmax(top[:, :, to], partial[:, :, of], out=top[:, :, to])
 
 
 def _average(bottom: F32, top: F32, fit: Windows, workspace: Workspace) -> None:

@@ -2,8 +2,8 @@
 
 S. Winograd's minimal filtering (1980), for nets by Lavin and Gray (arXiv:1509.09308). The C core
 takes images and filters to the points and back, see csrc/nets.h; the products are NumPy's. Filters
-are taken there anew in every pass, as what is written into a parameter must take effect, and no more
-at a time than a cache holds until they are multiplied.
+are taken there anew in every pass, as what is written into a parameter must take effect, and no
+more at a time than a cache holds until they are multiplied.
 """
 
 from __future__ import annotations
