@@ -2,17 +2,17 @@
  *
  * The rules of lbpmap.h hold here too: the caller owns all memory, nothing is allocated, there are
  * no threads and no state, arguments are trusted, input and output do not overlap. All arrays are
- * of float, aligned as such. Every row of the table gives the same floats: no sum is
- * ordered by the width of a register, and nothing is fused.
+ * of float, aligned as such. Every row of the table gives the same floats: no sum is ordered by the
+ * width of a register, and nothing is fused.
  *
  * Images are planes, channel after channel, each of height x width floats without gaps.
  *
  * Convolutions. A square kernel of k x k at stride 1 makes a tile of m x m outputs, m = 7 - k, from
- * 6 x 6 inputs. Taken as the product of polynomials, evaluated at 6 points a side, a tile
- * costs 36 multiplications a channel and a filter instead of m^2 k^2: 4 times fewer for 3 x 3, 2.8 for
- * 5 x 5 (S. Winograd 1980; Lavin and Gray, arXiv:1509.09308). Sums over channels are then
- * 36 matrix products, one a point, which are the caller's: image rows (tiles x channels) times filter
- * rows (filters x channels) transposed. */
+ * 6 x 6 inputs. Taken as the product of polynomials, evaluated at 6 points a side, a tile costs 36
+ * multiplications a channel and a filter instead of m^2 k^2: 4 times fewer for 3 x 3, 2.8 for 5 x 5
+ * (S. Winograd 1980; Lavin and Gray, arXiv:1509.09308). Sums over channels are then 36 matrix
+ * products, one a point, which are the caller's: image rows (tiles x channels) times filter rows
+ * (filters x channels) transposed. */
 #ifndef LBPMAP_NETS_H
 #define LBPMAP_NETS_H
 
@@ -52,9 +52,9 @@ typedef struct {
  * filter_points  `filters` filters, each channels x k x k -> out[point * point_stride + filter *
  *                channels + channel].
  * image_of       Products, in[point * point_stride + tile * filters + filter] -> planes of
- *                out_height x out_width, plus bias[filter] where there is a bias. Returns 1 when
- *                all of them are finite. Else what is there must be computed in another
- *                way: an infinity spreads over its tile, and sums may overflow that would not.
+ *                out_height x out_width, plus bias[filter] where there is a bias. Returns 1 when all
+ *                of them are finite. Else they must be computed in another way: an infinity spreads
+ *                over its tile, and sums may overflow that would not.
  * maxima         `planes` planes -> the maximum of each window, no less than -FLT_MAX, which is also
  *                that of a window beyond the plane. NaN is passed over, as in Caffe. `scratch` has
  *                `width` floats. */

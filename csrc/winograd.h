@@ -1,4 +1,4 @@
-/* winograd.h: inside the core only: a convolution as products at points, eight channels side by side.
+/* winograd.h: inside the core only: a convolution as products at points, 8 channels side by side.
  * Included once, by nets.c, which compiles it for each instruction set.
  *
  * The points are 0, +-p, +-q and infinity, p = 3/4 and q = 3/2. With the usual 1 and 2 the largest

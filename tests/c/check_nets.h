@@ -38,8 +38,9 @@ static void convolutions(const lbpmap_net_kernels *k, const char *isa, size_t ke
     how.out_height = height;
     how.out_width = width;
     /* Some images are smaller than their zeros, which fill up behind them. */
-    how.height = height + kernel - 1 > 2 * how.pad_rows ? height + kernel - 1 - 2 * how.pad_rows : 1;
-    how.width = width + kernel - 1 > 2 * how.pad_columns ? width + kernel - 1 - 2 * how.pad_columns : 1;
+    const size_t rows = height + kernel - 1, columns = width + kernel - 1;
+    how.height = rows > 2 * how.pad_rows ? rows - 2 * how.pad_rows : 1;
+    how.width = columns > 2 * how.pad_columns ? columns - 2 * how.pad_columns : 1;
     how.tile_rows = (height + m - 1) / m;
     how.tile_columns = (width + m - 1) / m;
     const size_t tiles = how.tile_rows * how.tile_columns, c = how.channels;
