@@ -8,7 +8,6 @@ and a step of SGD with momentum and decay; the functional code does the same wit
 
 from __future__ import annotations
 
-import re
 import statistics
 import time
 
@@ -20,6 +19,7 @@ from lbpmap.emotion.registry import packaged_folder
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch")
 F = torch.nn.functional
+# As the fixture `training_files` says.
 RATE, MOMENTUM, DECAY = 1e-3, 0.9, 5e-4
 
 
@@ -110,30 +110,12 @@ def test_forward(benchmark, deploy, weights, batch):
     benchmark.pedantic(nets["numpy"].forward, rounds=1)
 
 
-def training_files(deploy, folder, batch):
-    """Write the layout with a loss and without Dropout, whose masks differ, and its solver."""
-    layers = re.split(r"\n(?=layers \{)", deploy.read_text())[1:]
-    kept = [text for text in layers if not re.search(r'name: "(drop\d|prob)"', text)]
-    inputs = "".join(
-        f'input: "{name}" input_shape {{ {" ".join(f"dim: {n}" for n in shape)} }}\n'
-        for name, shape in (("data", (batch, 3, 224, 224)), ("label", (batch,)))
-    )
-    loss = 'layers { name: "loss" type: SOFTMAX_LOSS bottom: "fc8" bottom: "label" top: "loss" }'
-    net, solver = folder / "train.prototxt", folder / "solver.prototxt"
-    net.write_text("\n".join([inputs, *kept, loss]))
-    solver.write_text(
-        f'net: "{net}" base_lr: {RATE} lr_policy: "fixed" momentum: {MOMENTUM} '
-        f"weight_decay: {DECAY}"
-    )
-    return solver
-
-
 @pytest.mark.parametrize("batch", [2, 10])
-def test_training_step(benchmark, deploy, weights, tmp_path, batch):
+def test_training_step(benchmark, deploy, weights, training_files, tmp_path, batch):
     rng = np.random.default_rng(0)
     x = rng.uniform(-1, 1, (batch, 3, 224, 224)).astype(np.float32)
     labels = rng.integers(0, 7, batch)
-    solver = caffe.SGDSolver(training_files(deploy, tmp_path, batch))
+    solver = caffe.SGDSolver(training_files(deploy, tmp_path, batch, dropout=False))
     for mine, given in zip(solver.net.params.values(), weights.params.values()):
         for blob, source in zip(mine, given):
             blob.data[...] = source.data

@@ -12,6 +12,7 @@ either, only that outputs are exact. A row "call" is the public function as Pyth
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 
@@ -77,3 +78,28 @@ def beside_a_copy(benchmark):
         return result
 
     return run
+
+
+@pytest.fixture(scope="session")
+def training_files():
+    """Give a function that writes a deploy layout with a loss, and its solver."""
+
+    def write(deploy, folder, batch, *, dropout):
+        layers = re.split(r"\n(?=layers \{)", deploy.read_text())[1:]
+        left_out = "prob" if dropout else r"drop\d|prob"
+        kept = [text for text in layers if not re.search(rf'name: "({left_out})"', text)]
+        inputs = "".join(
+            f'input: "{name}" input_shape {{ {" ".join(f"dim: {n}" for n in shape)} }}\n'
+            for name, shape in (("data", (batch, 3, 224, 224)), ("label", (batch,)))
+        )
+        loss = (
+            'layers { name: "loss" type: SOFTMAX_LOSS bottom: "fc8" bottom: "label" top: "loss" }'
+        )
+        net, solver = folder / "train.prototxt", folder / "solver.prototxt"
+        net.write_text("\n".join([inputs, *kept, loss]))
+        solver.write_text(
+            f'net: "{net}" base_lr: 1e-3 lr_policy: "fixed" momentum: 0.9 weight_decay: 5e-4'
+        )
+        return solver
+
+    return write

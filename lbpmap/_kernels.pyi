@@ -48,3 +48,30 @@ def blob(
     scratch: _F32,
     out: _F32,
 ) -> None: ...
+
+class Convolution:
+    tiles: int
+    def __init__(
+        self, kernel: int, image: tuple[int, ...], pad: tuple[int, ...], out: tuple[int, ...]
+    ) -> None: ...
+
+def image_points(
+    isa: int,
+    how: Convolution,
+    images: _F32,
+    first: int,
+    last: int,
+    scratch: _F32,
+    out: _F32,
+) -> None: ...
+def filter_points(isa: int, how: Convolution, filters: _F32, out: _F32) -> None: ...
+def image_of(isa: int, how: Convolution, products: _F32, bias: _F32 | None, out: _F32) -> bool: ...
+def maxima(
+    isa: int,
+    planes: _F32,
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    pad: tuple[int, ...],
+    scratch: _F32,
+    out: _F32,
+) -> None: ...

@@ -99,6 +99,42 @@ cdef extern from "lbpmap.h" nogil:
     const char *lbpmap_compiler()
 
 
+cdef extern from "nets.h" nogil:
+    ctypedef struct lbpmap_convolution:
+        size_t channels
+        size_t height
+        size_t width
+        size_t pad_rows
+        size_t pad_columns
+        size_t kernel
+        size_t out_height
+        size_t out_width
+        size_t tile_rows
+        size_t tile_columns
+
+    ctypedef struct lbpmap_windows:
+        size_t height
+        size_t width
+        size_t kernel[2]
+        size_t stride[2]
+        size_t pad[2]
+        size_t out_height
+        size_t out_width
+
+    ctypedef struct lbpmap_net_kernels:
+        void (*image_points)(
+            const lbpmap_convolution *, const float *, size_t, size_t, float *, float *,
+            size_t) nogil
+        void (*filter_points)(
+            const lbpmap_convolution *, const float *, size_t, float *, size_t) nogil
+        int (*image_of)(
+            const lbpmap_convolution *, const float *, size_t, size_t, const float *,
+            float *) nogil
+        void (*maxima)(const lbpmap_windows *, const float *, size_t, float *, float *) nogil
+
+    const lbpmap_net_kernels *lbpmap_net_kernels_at(size_t index)
+
+
 def compiler():
     return lbpmap_compiler().decode()
 
@@ -266,3 +302,80 @@ def blob(
         how.mean_plane_stride, how.mean_row_stride = means.strides[1], means.strides[2]
         lbpmap_kernels_at(isa).blob(
             &how, &rgb[0, 0, 0], rgb.strides[0], &scratch[0], &out[0, 0, 0, 0], out.strides[0])
+
+
+cdef class Convolution:
+    cdef lbpmap_convolution c
+    cdef readonly int tiles
+
+    def __init__(self, int kernel, image, pad, out):
+        self.c.channels, self.c.height, self.c.width = image
+        self.c.pad_rows, self.c.pad_columns = pad
+        self.c.kernel = kernel
+        self.c.out_height, self.c.out_width = out
+        cdef size_t side = 7 - kernel
+        self.c.tile_rows = (self.c.out_height + side - 1) // side
+        self.c.tile_columns = (self.c.out_width + side - 1) // side
+        self.tiles = self.c.tile_rows * self.c.tile_columns
+
+
+def image_points(
+    int isa,
+    Convolution how,
+    const float[:, :, :, ::1] images,
+    size_t first,
+    size_t last,
+    float[::1] scratch,
+    float[:, :, :] out,
+):
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(images.shape[0]):
+            lbpmap_net_kernels_at(isa).image_points(
+                &how.c, &images[i, 0, 0, 0], first, last, &scratch[0], &out[0, i * how.tiles, 0],
+                out.strides[0] // sizeof(float))
+
+
+def filter_points(
+    int isa, Convolution how, const float[:, :, :, ::1] filters, float[:, :, :] out
+):
+    with nogil:
+        lbpmap_net_kernels_at(isa).filter_points(
+            &how.c, &filters[0, 0, 0, 0], filters.shape[0], &out[0, 0, 0],
+            out.strides[0] // sizeof(float))
+
+
+def image_of(
+    int isa,
+    Convolution how,
+    const float[:, :, :] products,
+    const float[::1] bias,
+    float[:, :, :, :] out,
+):
+    cdef const float *added = NULL if bias is None else &bias[0]
+    cdef int finite = 1
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(out.shape[0]):
+            finite &= lbpmap_net_kernels_at(isa).image_of(
+                &how.c, &products[0, i * how.tiles, 0], products.strides[0] // sizeof(float),
+                out.shape[1], added, &out[i, 0, 0, 0])
+    return finite != 0
+
+
+def maxima(
+    int isa,
+    const float[:, :, ::1] planes,
+    kernel,
+    stride,
+    pad,
+    float[::1] scratch,
+    float[:, :, ::1] out,
+):
+    cdef lbpmap_windows how
+    how.height, how.width = planes.shape[1], planes.shape[2]
+    how.kernel, how.stride, how.pad = kernel, stride, pad
+    how.out_height, how.out_width = out.shape[1], out.shape[2]
+    with nogil:
+        lbpmap_net_kernels_at(isa).maxima(
+            &how, &planes[0, 0, 0], planes.shape[0], &scratch[0], &out[0, 0, 0])

@@ -430,6 +430,8 @@ static void refusals(void) {
           "largest R", "", 0, 0, 0);
 }
 
+#include "check_nets.h"
+
 int main(void) {
     static const int widths[] = {1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 255, 256, 257, 300};
     static const int radii[] = {1, 2, 3, 5, 10};
@@ -438,6 +440,8 @@ int main(void) {
     const lbpmap_kernels *k;
     for (size_t row = 0; (k = lbpmap_kernels_at(row)) != NULL; ++row) {
         printf("%s%s\n", k->name, k->supported() ? "" : ": not on this machine");
+        if (k->supported())
+            nets(row, k->name);
         for (size_t w = 0; w < n_widths && k->supported(); ++w) {
             grays(k, (size_t)widths[w]);
             for (size_t size = 1; size < 60; size = 2 * size + 1)

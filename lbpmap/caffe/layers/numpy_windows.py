@@ -9,16 +9,21 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from lbpmap import _isa, _kernels
 from lbpmap._arrays import F32
-from lbpmap.caffe.formats.messages import MESSAGES
+from lbpmap.caffe.formats.messages import MESSAGES, Message
+from lbpmap.caffe.layers import numpy_winograd as winograd
 from lbpmap.caffe.layers import shape_rules, windows
 from lbpmap.caffe.layers.plan import Layer, Workspace
+from lbpmap.caffe.layers.threads import in_parts
 from lbpmap.caffe.layers.windows import Windows
 
 _MAX: int = MESSAGES["PoolingParameter"].MAX
 _WITHIN_CHANNEL: int = MESSAGES["LRNParameter"].WITHIN_CHANNEL
 # Where Caffe's maximum starts: a window that holds nothing but padding gives this.
 _LOWEST = -np.finfo(np.float32).max
+# How many numbers of each array local normalisation works on at a time: 512 KB.
+_IN_CACHE = 2**17
 
 
 def _padded(image: F32, fit: Windows) -> F32:
@@ -34,6 +39,16 @@ def _columns(image: F32, fit: Windows, workspace: Workspace) -> F32:
     """Lay out all windows of one image (C, ...) as columns: (C * kernel size, windows)."""
     if fit.is_pointwise:
         return image.reshape(len(image), -1)
+    columns = workspace.take(len(image), math.prod(fit.kernel) * math.prod(fit.out))
+
+    def lay_out(first: int, last: int) -> None:
+        _fill_columns(image[first:last], fit, columns[first:last])
+
+    in_parts(lay_out, len(image), work=columns.size)
+    return columns.reshape(-1, math.prod(fit.out))
+
+
+def _fill_columns(image: F32, fit: Windows, columns: F32) -> None:
     padded = _padded(image, fit)
     channel, *steps = padded.strides
     view = as_strided(
@@ -46,9 +61,7 @@ def _columns(image: F32, fit: Windows, workspace: Workspace) -> F32:
         ),
         writeable=False,
     )
-    columns = workspace.take(len(image) * math.prod(fit.kernel), math.prod(fit.out))
     columns.reshape(view.shape)[...] = view
-    return columns
 
 
 def convolution(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
@@ -61,12 +74,30 @@ def convolution(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
         axis = p.axis % bottom.ndim
         fit = windows.convolution(p, bottom.shape[axis + 1 :])
         images = bottom.reshape(-1, *bottom.shape[axis:])
+        if (
+            groups == 1
+            and images.ndim == 4
+            and winograd.suits(fit, len(images), *weight.shape[1::-1])
+        ):
+            bias = layer.blobs[1].data if p.bias_term else None
+            out = top.reshape(len(images), len(weight), *fit.out)
+            if winograd.convolution(images, weight, bias, fit, out, layer.workspace):
+                continue
         results = top.reshape(len(images), groups, rows.shape[1], math.prod(fit.out))
         for image, result in zip(images, results):
-            columns = _columns(image, fit, layer.workspace)
-            np.matmul(rows, columns.reshape(groups, rows.shape[2], -1), out=result)
+            columns = _columns(image, fit, layer.workspace).reshape(groups, rows.shape[2], -1)
+            _multiply(rows, columns, result)
         if p.bias_term:
             results += layer.blobs[1].data.reshape(groups, -1, 1)
+
+
+def _multiply(rows: F32, columns: F32, result: F32) -> None:
+    """Multiply a group's rows with its columns."""
+
+    def multiply(first: int, last: int) -> None:
+        np.matmul(rows[:, first:last], columns, out=result[:, first:last])
+
+    in_parts(multiply, rows.shape[1], work=rows.size * columns.shape[2])
 
 
 def im2col(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
@@ -85,8 +116,26 @@ def pooling(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
     fit = windows.pooling(p, bottoms[0].shape[2:])
     if len(tops) == 2:
         _max_and_mask(bottoms[0], tops[0], tops[1], fit)
+    elif p.pool == _MAX:
+        _compiled_max(bottoms[0], tops[0], fit)
     else:
-        (_max if p.pool == _MAX else _average)(bottoms[0], tops[0], fit, layer.workspace)
+        _average(bottoms[0], tops[0], fit, layer.workspace)
+
+
+def _compiled_max(bottom: F32, top: F32, fit: Windows) -> None:
+    """As `_max`, in the C core, on threads."""
+    if not top.size:
+        return
+    planes, out = bottom.reshape(-1, *bottom.shape[2:]), top.reshape(-1, *top.shape[2:])
+    isa = _isa.chosen()
+
+    def pool(first: int, last: int) -> None:
+        scratch: F32 = np.empty(planes.shape[2], np.float32)
+        _kernels.maxima(
+            isa, planes[first:last], fit.kernel, fit.stride, fit.pad, scratch, out[first:last]
+        )
+
+    in_parts(pool, len(planes), work=planes.size)
 
 
 def spp(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
@@ -114,15 +163,15 @@ def _shifts(fit: Windows, size: tuple[int, ...], axis: int) -> Iterator[tuple[sl
 
 
 def _max(bottom: F32, top: F32, fit: Windows, workspace: Workspace) -> None:
-    """Maximum over the columns of each window, then over its rows: 2 k reads a pixel, not k^2."""
+    """Maximum over the columns of each window, then over its rows; NaN is passed over."""
     size = bottom.shape[2:]
     partial = workspace.take(*bottom.shape[:3], fit.out[1])
     partial.fill(_LOWEST)
     for to, of in _shifts(fit, size, 1):
-        np.maximum(partial[..., to], bottom[..., of], out=partial[..., to])
+        np.fmax(partial[..., to], bottom[..., of], out=partial[..., to])
     top.fill(_LOWEST)
     for to, of in _shifts(fit, size, 0):
-        np.maximum(top[:, :, to], partial[:, :, of], out=top[:, :, to])
+        np.fmax(top[:, :, to], partial[:, :, of], out=top[:, :, to])
 
 
 def _average(bottom: F32, top: F32, fit: Windows, workspace: Workspace) -> None:
@@ -164,17 +213,32 @@ def lrn(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
     if p.norm_region == _WITHIN_CHANNEL:
         _lrn_within(layer, bottoms[0], tops[0])
         return
-    reach = p.local_size // 2
     for image, result in zip(bottoms[0], tops[0]):
-        squares, scale = layer.workspace.take(2, *image.shape)
-        np.multiply(image, image, out=squares)
-        scale[...] = squares
-        for shift in range(1, min(reach, len(image) - 1) + 1):
-            scale[shift:] += squares[:-shift]
-            scale[:-shift] += squares[shift:]
-        scale *= np.float32(p.alpha / p.local_size)
-        scale += np.float32(p.k)
-        np.divide(image, _power(scale, p.beta, squares), out=result)
+        _lrn_across(p, image.reshape(len(image), -1), result.reshape(len(image), -1))
+
+
+def _lrn_across(p: Message, pixels: F32, result: F32) -> None:
+    """Normalise one image (C, pixels), as many pixels at a time as stay in a cache."""
+    step = max(1, _IN_CACHE // max(1, len(pixels)))
+
+    def part(first: int, last: int) -> None:
+        for at in range(first, last, step):
+            some = slice(at, min(at + step, last))
+            _normalise(p, pixels[:, some], result[:, some])
+
+    in_parts(part, pixels.shape[1], work=pixels.size * 16)
+
+
+def _normalise(p: Message, pixels: F32, result: F32) -> None:
+    """Fill `result` from `pixels`, both (C, count)."""
+    squares = pixels * pixels
+    scale = squares.copy()
+    for shift in range(1, min(p.local_size // 2, len(pixels) - 1) + 1):
+        scale[shift:] += squares[:-shift]
+        scale[:-shift] += squares[shift:]
+    scale *= np.float32(p.alpha / p.local_size)
+    scale += np.float32(p.k)
+    np.divide(pixels, _power(scale, p.beta, squares), out=result)
 
 
 def _power(base: F32, exponent: float, spare: F32) -> F32:

@@ -18,6 +18,7 @@ from lbpmap.caffe.layers import numpy_recurrent as recurrent
 from lbpmap.caffe.layers import numpy_windows as windows
 from lbpmap.caffe.layers.numpy_deconvolution import deconvolution
 from lbpmap.caffe.layers.plan import Layer
+from lbpmap.caffe.layers.threads import in_parts
 
 Forward = Callable[[Layer, list[F32], list[F32]], None]
 
@@ -32,7 +33,12 @@ def inner_product(layer: Layer, bottoms: list[F32], tops: list[F32]) -> None:
     weight = layer.blobs[0].data
     inputs, outputs = weight.shape if p.transpose else weight.shape[::-1]
     rows, result = bottoms[0].reshape(-1, inputs), tops[0].reshape(-1, outputs)
-    np.matmul(rows, weight if p.transpose else weight.T, out=result)
+    columns = weight if p.transpose else weight.T
+
+    def multiply(first: int, last: int) -> None:
+        np.matmul(rows, columns[:, first:last], out=result[:, first:last])
+
+    in_parts(multiply, outputs, work=weight.size * len(rows))
     if p.bias_term:
         result += layer.blobs[1].data
 
