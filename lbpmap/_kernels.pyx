@@ -352,7 +352,9 @@ def image_of(
     const float[::1] bias,
     float[:, :, :, :] out,
 ):
-    cdef const float *added = NULL if bias is None else &bias[0]
+    cdef const float *added = NULL
+    if bias is not None:
+        added = &bias[0]
     cdef int finite = 1
     cdef Py_ssize_t i
     with nogil:

@@ -83,7 +83,7 @@ def ask(
 
     # Before half a gigabyte a net is read.
     evaluate.match_labels(dataset, common_labels(chosen))
-    nets = [load_net(files) for files in chosen]
+    nets = [load_net(files, allow_python_layers=args.allow_python_layers) for files in chosen]
     samples = evaluate.samples_of(dataset, part)
     # `disable=None` is tqdm's "only on a terminal".
     with tqdm(

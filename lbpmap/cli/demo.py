@@ -63,14 +63,14 @@ def run(args: argparse.Namespace) -> int:
     pictures.write_png(args.output, drawn)
     print(f"photo, codes and mapped pictures: {args.output}")
     if not args.no_net:
-        _nets(args.models, face)
+        _nets(args, face)
     return 0
 
 
-def _nets(models: Path | None, face: U8) -> None:
+def _nets(args: argparse.Namespace, face: U8) -> None:
     from lbpmap.emotion import ensemble, registry
 
-    nets = registry.find_nets(models)
+    nets = registry.find_nets(args.models)
     ready = [files for files in nets.values() if files.weights and files.mean]
     if not ready:
         print(
@@ -80,7 +80,8 @@ def _nets(models: Path | None, face: U8) -> None:
         _rehearse(nets["VGG_S_cyclic_lbp"], face)
         return
     for files in ready:
-        loaded = _timed(f"read {files.name}", partial(ensemble.load_net, files))
+        load = partial(ensemble.load_net, files, allow_python_layers=args.allow_python_layers)
+        loaded = _timed(f"read {files.name}", load)
         said = _timed(f"run {files.name}", partial(ensemble.predict, [loaded], face))
         print(f"{files.name}: apparent expression {said.label} ({said.probabilities.max():.2f})")
 

@@ -150,6 +150,7 @@ def options(args: argparse.Namespace) -> Options:
         device=args.device,
         mixed_precision=args.mixed_precision,
         threads=args.threads,
+        allow_python_layers=args.allow_python_layers,
     )
 
 

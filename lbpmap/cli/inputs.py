@@ -85,12 +85,17 @@ def add_models(parser: argparse.ArgumentParser) -> None:
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    """Declare what runs the nets of a command; `lbpmap.cli.main` puts it to use."""
+    """Declare what runs the nets of a command, which `main` puts to use, and what they may run."""
     parser.add_argument(
         "--engine",
         choices=ENGINES,
         default="auto",
         help="what runs the nets ('lbpmap info' says which are here; default auto)",
+    )
+    parser.add_argument(
+        "--allow-python-layers",
+        action="store_true",
+        help="run the Python modules that a net's prototxt names; they can do anything",
     )
 
 

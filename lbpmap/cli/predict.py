@@ -57,11 +57,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how the 256 x 256 mean meets a 224 x 224 crop (default: what the net's model.toml "
         "says, else resize)",
     )
-    parser.add_argument(
-        "--allow-python-layers",
-        action="store_true",
-        help="run the Python modules that a net's prototxt names; they can do anything",
-    )
     parser.add_argument("--json", action="store_true", help="one JSON object a face")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
 

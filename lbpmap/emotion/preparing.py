@@ -33,6 +33,7 @@ from lbpmap.emotion.dataset import (
     split,
     write_dataset,
 )
+from lbpmap.emotion.ensemble import refuse_python_layers
 from lbpmap.emotion.runs import Settings
 from lbpmap.emotion.sources import Source
 from lbpmap.representations import REPRESENTATIONS, resolve
@@ -77,6 +78,8 @@ class Options:
     mixed_precision : bool
     threads : int
         That survey the pictures.
+    allow_python_layers : bool
+        Whether the net's text may name Python modules, which are imported and run.
     """
 
     representation: str | None = None
@@ -102,6 +105,7 @@ class Options:
     device: str = "cpu"
     mixed_precision: bool = False
     threads: int = 2
+    allow_python_layers: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,6 +171,8 @@ def prepare_run(
     shown = resolve(representation)
     weights = _weights(source, o)
     solver = _solver(source, o)
+    if not o.allow_python_layers:
+        refuse_python_layers(source.train_val)
     text = prototxt.read_net(source.train_val)
     dataset = read_dataset(data, labels=source.labels, group_by=o.group_by)
     dataset = split(dataset, validation=o.validation, seed=o.seed)

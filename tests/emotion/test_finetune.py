@@ -375,6 +375,17 @@ def test_nothing_is_left_of_a_run_that_could_not_be_prepared(faces, source, tmp_
     assert [p.name for p in (tmp_path / "r").iterdir()] == ["mine.txt"]
 
 
+def test_python_layers_are_refused(source, faces, tmp_path, capsys):
+    path = source / "deploy.prototxt"
+    own = 'layer { name: "own" type: "Python" bottom: "conv" top: "own" '
+    own += 'python_param { module: "antigravity" layer: "Own" } }\nlayer { name: "drop"'
+    path.write_text(path.read_text().replace('layer { name: "drop"', own))
+    asked = ["finetune", str(faces), "--from", str(source), "--scratch", "-o", str(tmp_path / "r")]
+    assert main(asked) == 2
+    assert 'layer "own" runs Python code of its own' in capsys.readouterr().err
+    assert "antigravity" not in sys.modules
+
+
 DAMAGE = {
     "settings": ("run.toml", lambda t: t.replace("batch = 6", 'batch = "six"'), "settings.batch"),
     "no settings": ("run.toml", lambda t: "", r"no table \[settings\]"),
