@@ -25,6 +25,7 @@ VARYING = re.compile(r'"[^"]*"|\'[^\']*\'|-?\d[\d.e+]*|[^\x20-\x7e]')
 # Behind these words an error quotes what the file says.
 UNKNOWN = re.compile(r"(integer:|float:|named|quote:|got|known are|unknown layer type|#:#: "
                       r"enum type|padding layer|'# #|no such type|web page).*")  # fmt: skip
+_PEAK = re.compile(rb"VmHWM:\s*(\d+)")
 _seen: list[str] | None = None
 
 
@@ -57,12 +58,14 @@ class Memory:
 
     def __init__(self) -> None:
         self._pages = os.open("/proc/self/statm", os.O_RDONLY)
+        self._status = os.open("/proc/self/status", os.O_RDONLY)
         self._size = resource.getpagesize()
 
     def now(self) -> tuple[int, int, int]:
         """Give the resident peak, and what is resident and mapped."""
         mapped, resident = os.pread(self._pages, 200, 0).split()[:2]
-        peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        # Not getrusage's maximum: a process inherits that from the one that started it.
+        peak = 1024 * int(_PEAK.search(os.pread(self._status, 4000, 0))[1])
         return peak, self._size * int(resident), self._size * int(mapped)
 
 
