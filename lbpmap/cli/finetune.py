@@ -96,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
     """Prepare a run, or find it again, and let it learn; 1 when pictures could not be read."""
     from lbpmap.emotion import preparing, sources
 
+    check(args)
     if args.resume is not None:
         if args.data is not None or args.output is not None or args.source is not None:
             raise ValueError("--resume RUN takes no DATA, --from or -o: the run knows them")
@@ -107,6 +108,14 @@ def run(args: argparse.Namespace) -> int:
         args.source, models=args.models, train_val=args.train_val, solver=args.solver
     )
     return begin(preparing.prepare_run(args.output, args.data, source, options(args)), args)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse what cannot be done here, before pictures are read."""
+    from lbpmap.emotion.finetune import computing
+
+    with computing(args.device, args.mixed_precision):
+        pass
 
 
 def begin(prepared: Prepared, args: argparse.Namespace) -> int:

@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     """Train what is not trained yet; then weigh and score all of it."""
     from lbpmap.emotion.architectures import ARCHITECTURES
 
+    finetune.check(args)
     cells = [
         (f"{architecture}_{name}", representation, _source(args, architecture, name))
         for architecture in args.architectures or ARCHITECTURES

@@ -20,6 +20,7 @@ import numpy as np
 from lbpmap import caffe
 from lbpmap._arrays import F32
 from lbpmap._files import PathLike, regular_size
+from lbpmap.caffe import engine
 from lbpmap.caffe import seed as chance
 from lbpmap.caffe.formats import prototxt
 from lbpmap.caffe.formats.weights import read_blob
@@ -140,7 +141,7 @@ def train(
         When a file cannot be read or written. The last snapshot then still is good.
     """
     run = _Run(Path(folder), threads, max_iter)
-    with _on(run.settings):
+    with computing(run.settings.device, run.settings.mixed_precision):
         run.start(weights)
         return run.learn(on_row or (lambda row: None), stop or (lambda: False))
 
@@ -165,17 +166,34 @@ def starting_weights(folder: PathLike) -> Path | None:
 
 
 @contextmanager
-def _on(settings: Settings) -> Iterator[None]:
-    """Compute where the settings say, and afterwards where it was."""
-    kind, _, number = settings.device.partition(":")
+def computing(device: str, mixed_precision: bool) -> Iterator[None]:
+    """Let nets learn on a device, and afterwards compute where they did before.
+
+    Parameters
+    ----------
+    device : str
+        "cpu", "gpu" or "gpu:N".
+    mixed_precision : bool
+        Whether the GPU multiplies in bfloat16.
+
+    Raises
+    ------
+    RuntimeError
+        When PyTorch, or the GPU, is not there.
+    ValueError
+        When there is no such device, or the precision is not for it.
+    """
+    kind, _, number = device.partition(":")
     if kind not in ("cpu", "gpu") or (number and not number.isdigit()):
-        raise ValueError(f"device must be cpu, gpu or gpu:N, got {settings.device!r}")
-    if settings.mixed_precision and kind != "gpu":
+        raise ValueError(f"device must be cpu, gpu or gpu:N, got {device!r}")
+    if mixed_precision and kind != "gpu":
         raise ValueError("mixed precision is for a GPU; give device gpu too")
     if kind == "gpu":
         caffe.set_device(int(number or 0))
         caffe.set_mode_gpu()
-    caffe.set_mixed_precision(settings.mixed_precision)
+    if engine.resolve(None) != "real":
+        engine.torch_device("training")
+    caffe.set_mixed_precision(mixed_precision)
     try:
         yield
     finally:

@@ -20,6 +20,7 @@ from lbpmap._arrays import F32
 from lbpmap._blob import InputSpec
 from lbpmap._files import PathLike, atomic_write, regular_size
 from lbpmap._loader import Unread
+from lbpmap.caffe import engine
 from lbpmap.caffe.formats import prototxt
 from lbpmap.caffe.formats.messages import Message
 from lbpmap.caffe.formats.weights import read_blob
@@ -369,6 +370,7 @@ def _record(
             "python": platform.python_version(),
             "numpy": np.__version__,
             "torch": _torch_version(),
+            "engine": engine.resolve(None),
             "machine": f"{platform.machine()} {platform.system()}",
             "isa": lbpmap.build_info()["chosen"],
         },
