@@ -19,8 +19,9 @@ def one_line(said: object) -> str:
     Returns
     -------
     str
-        The name of its class where it says nothing. White space that is no plain space becomes
-        one, other unprintable characters their escape; what is too long is cut.
+        Of an OSError without its number, and the name of its class where it says nothing. White
+        space that is no plain space becomes one, other unprintable characters their escape; what is
+        too long is cut.
 
     Examples
     --------
@@ -28,6 +29,8 @@ def one_line(said: object) -> str:
     'layer "a b\\x1b[2J"'
     """
     text = str(said) or type(said).__name__
+    if isinstance(said, OSError) and said.strerror:
+        text = f"{said.filename}: {said.strerror}" if said.filename else said.strerror
     if not text.isprintable():
         words = " ".join(text.split())
         text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)

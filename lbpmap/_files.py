@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -9,6 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Union
+
+# A write that these end says nothing of the file.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -118,6 +122,8 @@ def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink()
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            raise OSError(error.errno, f"not written ({error.strerror})", os.fspath(path)) from None
         raise

@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Sequence
 
+from lbpmap._errors import one_line
 from lbpmap._version import __version__
 from lbpmap.cli import (
     bench,
@@ -24,7 +25,7 @@ from lbpmap.cli import (
     predict,
     table,
 )
-from lbpmap.cli.inputs import INTERRUPTED, one_line
+from lbpmap.cli.inputs import INTERRUPTED
 
 ALL_GOOD, SOME_FAILED, USAGE = 0, 1, 2
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from lbpmap._errors import one_line
 from lbpmap.cli import inputs
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def ask(
             progress=bar.update,
         )
     for item in answers.failed:
-        name, said = str(item.path), inputs.one_line(item.error)
+        name, said = str(item.path), one_line(item.error)
         print(said if said.startswith(name) else f"{name}: {said}", file=sys.stderr)
     if answers.failed:
         print(f"{len(answers.failed)} of {len(samples)} failed", file=sys.stderr)

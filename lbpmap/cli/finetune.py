@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
 
 def check(args: argparse.Namespace) -> None:
     """Refuse what cannot be done here, before pictures are read."""
-    from lbpmap.emotion.finetune import computing
+    from lbpmap.emotion.devices import computing
 
     with computing(args.device, args.mixed_precision):
         pass

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from lbpmap import _errors
+from lbpmap._errors import one_line
 
 T = TypeVar("T")
 
@@ -53,13 +53,6 @@ def each(
     if failed:
         print(f"{failed} of {len(items)} failed", file=sys.stderr)
     return 1 if failed else 0
-
-
-def one_line(error: BaseException) -> str:
-    """Say what an error says, in one line, without its number."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return _errors.one_line(error)
 
 
 def add_inputs(parser: argparse.ArgumentParser) -> None:

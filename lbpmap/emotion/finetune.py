@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,15 @@ import numpy as np
 
 from lbpmap import caffe
 from lbpmap._arrays import F32
+from lbpmap._errors import one_line
 from lbpmap._files import PathLike, regular_size
-from lbpmap.caffe import engine
 from lbpmap.caffe import seed as chance
 from lbpmap.caffe.formats import prototxt
 from lbpmap.caffe.formats.weights import read_blob
 from lbpmap.caffe.layers.plan import Layer
 from lbpmap.emotion import feed, runs
 from lbpmap.emotion.dataset import TRAIN, VALIDATION, read_dataset
+from lbpmap.emotion.devices import computing
 from lbpmap.emotion.runs import Best, Resume, Settings
 
 COLUMNS = (
@@ -143,7 +143,13 @@ def train(
     run = _Run(Path(folder), threads, max_iter)
     with computing(run.settings.device, run.settings.mixed_precision):
         run.start(weights)
-        return run.learn(on_row or (lambda row: None), stop or (lambda: False))
+        try:
+            return run.learn(on_row or (lambda row: None), stop or (lambda: False))
+        except OSError as error:
+            raise type(error)(
+                f"{one_line(error)}; stopped at iteration {run.solver.iter}, the last good snapshot "
+                f"is {run.last_good()}: mend that, and go on with --resume {folder}"
+            ) from error
 
 
 def starting_weights(folder: PathLike) -> Path | None:
@@ -163,42 +169,6 @@ def starting_weights(folder: PathLike) -> Path | None:
     if runs.sha256(path) != told.get("weights_sha256"):
         raise ValueError(f"{path}: not the weights any more that {folder} was to start from")
     return path
-
-
-@contextmanager
-def computing(device: str, mixed_precision: bool) -> Iterator[None]:
-    """Let nets learn on a device, and afterwards compute where they did before.
-
-    Parameters
-    ----------
-    device : str
-        "cpu", "gpu" or "gpu:N".
-    mixed_precision : bool
-        Whether the GPU multiplies in bfloat16.
-
-    Raises
-    ------
-    RuntimeError
-        When PyTorch, or the GPU, is not there.
-    ValueError
-        When there is no such device, or the precision is not for it.
-    """
-    kind, _, number = device.partition(":")
-    if kind not in ("cpu", "gpu") or (number and not number.isdigit()):
-        raise ValueError(f"device must be cpu, gpu or gpu:N, got {device!r}")
-    if mixed_precision and kind != "gpu":
-        raise ValueError("mixed precision is for a GPU; give device gpu too")
-    if kind == "gpu":
-        caffe.set_device(int(number or 0))
-        caffe.set_mode_gpu()
-    if engine.resolve(None) != "real":
-        engine.torch_device("training")
-    caffe.set_mixed_precision(mixed_precision)
-    try:
-        yield
-    finally:
-        caffe.set_mode_cpu()
-        caffe.set_mixed_precision(False)
 
 
 class _Run:
@@ -360,13 +330,15 @@ class _Run:
     def _check(self, loss: float, iteration: int, what: str) -> None:
         if math.isfinite(loss):
             return
-        whole = runs.snapshots(self.folder)
-        kept = runs.snapshot_files(self.folder, whole[-1])[0] if whole else None
         self._write_log()
         raise Diverged(
             f"{self.folder}: {what} is {loss} at iteration {iteration}; stopped, the last good "
-            f"snapshot is {kept or 'none'}: start anew with a smaller base_lr, or clip_gradients"
+            f"snapshot is {self.last_good()}: start anew with a smaller base_lr, or clip_gradients"
         )
+
+    def _last_good(self) -> str:
+        whole = runs.snapshots(self.folder)
+        return str(runs.snapshot_files(self.folder, whole[-1])[0]) if whole else "none"
 
     def _note(self, row: dict[str, Any], on_row: Callable[[dict[str, Any]], None]) -> None:
         self.rows.append(row)

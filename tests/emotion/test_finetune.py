@@ -510,7 +510,8 @@ def test_a_full_disk_costs_one_interval(new_run, forked, tmp_path):
     limit = len(before) // 2
     assert forked("finetune", "--resume", str(run.folder), "-q", limit=limit)[1]() == 2
     said = (tmp_path / "said").read_text()
-    assert "File too large" in said or "not written" in said
+    assert "not written (File too large); stopped at iteration 8, the last good" in said
+    assert "net_iter_4.caffemodel: mend that, and go on with --resume" in said
     assert runs.snapshots(run.folder) == [4]
     assert last_weights(run.folder, 4) == before
     assert forked("finetune", "--resume", str(run.folder), "-q")[1]() == 0
