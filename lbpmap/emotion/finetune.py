@@ -147,8 +147,8 @@ def train(
             return run.learn(on_row or (lambda row: None), stop or (lambda: False))
         except OSError as error:
             raise type(error)(
-                f"{one_line(error)}; stopped at iteration {run.solver.iter}, the last good snapshot "
-                f"is {run.last_good()}: mend that, and go on with --resume {folder}"
+                f"{one_line(error)}; stopped at iteration {run.solver.iter}, the last good "
+                f"snapshot is {run.last_good()}: mend that, and go on with --resume {folder}"
             ) from error
 
 
@@ -336,7 +336,7 @@ class _Run:
             f"snapshot is {self.last_good()}: start anew with a smaller base_lr, or clip_gradients"
         )
 
-    def _last_good(self) -> str:
+    def last_good(self) -> str:
         whole = runs.snapshots(self.folder)
         return str(runs.snapshot_files(self.folder, whole[-1])[0]) if whole else "none"
 
