@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 import stat
@@ -78,6 +79,21 @@ def read_bytes(path: PathLike, most: int, expected: str) -> bytes:
         raise ValueError(f"{path}: {size} bytes are too many for {expected} (at most {most})")
     with open(path, "rb") as file:
         return file.read(size)
+
+
+def sha256(path: PathLike) -> str:
+    """Give a file's checksum, in hexadecimal.
+
+    Raises
+    ------
+    OSError
+        When it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 @contextmanager

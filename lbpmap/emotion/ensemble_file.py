@@ -28,27 +28,20 @@ Nothing in such a file is trusted.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 import numpy as np
-import tomli_w
 
+from lbpmap import _toml
 from lbpmap._arrays import F64
-from lbpmap._files import PathLike, atomic_write, read_bytes
+from lbpmap._files import PathLike, sha256
 from lbpmap.emotion.fusion import METHODS, Fusion
 from lbpmap.emotion.registry import NetFiles, require_weights
 from lbpmap.emotion.selection import net_at
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 _FORMAT = 1
 _MAX_BYTES = 1 << 24
@@ -112,7 +105,7 @@ def member(files: NetFiles) -> Member:
         When its weights are not there or incomplete.
     """
     weights, _ = require_weights(files)
-    return Member(files.name, weights.parent, weights.stat().st_size, _sha256(weights))
+    return Member(files.name, weights.parent, weights.stat().st_size, sha256(weights))
 
 
 def save(ensemble: Ensemble, path: PathLike) -> None:
@@ -158,8 +151,7 @@ def save(ensemble: Ensemble, path: PathLike) -> None:
         "uniform": vars(fitted.uniform),
         "chosen": vars(fitted.chosen),
     }
-    with atomic_write(path) as file:
-        file.write(tomli_w.dumps(content).encode("utf-8"))
+    _toml.write(path, content)
 
 
 def load(path: PathLike) -> Ensemble:
@@ -179,11 +171,8 @@ def load(path: PathLike) -> Ensemble:
     OSError, ValueError
         When it cannot be read, or a field is not as described.
     """
-    raw = read_bytes(path, _MAX_BYTES, "the file of an ensemble ('lbpmap ensemble fit' writes it)")
-    try:
-        top = _Table(path, "", tomllib.loads(raw.decode("utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}: not a TOML file: {error}") from None
+    expected = "the file of an ensemble ('lbpmap ensemble fit' writes it)"
+    top = _Table(path, "", _toml.read(path, _MAX_BYTES, expected))
     if top.whole("format", 1) != _FORMAT:
         top.refuse("format", f"{_FORMAT}, for this version of lbpmap")
     method = top.text("method")
@@ -242,7 +231,7 @@ def find_members(ensemble: Ensemble, path: PathLike) -> list[NetFiles]:
     for net in ensemble.members:
         files = net_at(net.folder)
         weights, _ = require_weights(files)
-        if weights.stat().st_size != net.weights_bytes or _sha256(weights) != net.weights_sha256:
+        if weights.stat().st_size != net.weights_bytes or sha256(weights) != net.weights_sha256:
             raise ValueError(
                 f"{weights}: not the weights that {path} was fitted for: fit the ensemble anew"
             )
@@ -260,14 +249,6 @@ def _relative(folder: Path, root: Path) -> str:
         return folder.relative_to(root).as_posix()
     except ValueError:
         return str(folder)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _member(net: _Table, root: Path) -> Member:

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from lbpmap import caffe
+from lbpmap import _toml, caffe
 from lbpmap._arrays import F32
 from lbpmap._errors import one_line
-from lbpmap._files import PathLike, regular_size
+from lbpmap._files import PathLike, regular_size, sha256
 from lbpmap.caffe import seed as chance
 from lbpmap.caffe.formats import prototxt
 from lbpmap.caffe.formats.weights import read_blob
@@ -166,7 +166,7 @@ def starting_weights(folder: PathLike) -> Path | None:
         return None
     path = Path(told["weights"])
     regular_size(path, f"the weights that {folder} starts from")
-    if runs.sha256(path) != told.get("weights_sha256"):
+    if sha256(path) != told.get("weights_sha256"):
         raise ValueError(f"{path}: not the weights any more that {folder} was to start from")
     return path
 
@@ -254,7 +254,7 @@ class _Run:
         loader, net, waited = self.clock.rates(self.threads)
         result = Result(reason, solver.iter, self.best, loader, net, waited)
         if reason != "interrupted":
-            runs.write_toml(self.folder / "result.toml", asdict(result))
+            _toml.write(self.folder / "result.toml", asdict(result))
         return result
 
     def _reason(self, asked: bool) -> str | None:

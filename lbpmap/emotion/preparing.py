@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 import lbpmap
-from lbpmap import caffe
+from lbpmap import _toml, caffe
 from lbpmap._arrays import F32
 from lbpmap._blob import InputSpec
-from lbpmap._files import PathLike, atomic_write, regular_size
+from lbpmap._files import PathLike, atomic_write, regular_size, sha256
 from lbpmap._loader import Unread
 from lbpmap.caffe import engine
 from lbpmap.caffe.formats import prototxt
@@ -231,7 +231,7 @@ def prepare_run(
             assert shown.table is not None
             shutil.copyfile(representation, place / settings.representation)
         described = _description(Path(folder).name, source, settings, dataset)
-        runs.write_toml(place / "model.toml", described)
+        _toml.write(place / "model.toml", described)
 
     runs.create(folder, settings, _record(data, source, weights, dataset, o, net.heads), write)
     counts = dataset.counts(dataset.part(VALIDATION))
@@ -359,7 +359,7 @@ def _record(
             "solver": os.path.abspath(source.solver),
             "solver_text": o.solver_text or None,
             "weights": weights and os.path.abspath(weights),
-            "weights_sha256": weights and runs.sha256(weights),
+            "weights_sha256": weights and sha256(weights),
             "mean": os.fspath(o.mean),
             "last_layers": list(heads),
             "frozen": list(o.frozen),

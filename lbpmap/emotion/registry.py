@@ -8,7 +8,6 @@ without weights and mean; those are the user's.
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,10 @@ from typing import Any
 import platformdirs
 
 import lbpmap
+from lbpmap import _toml
 from lbpmap._blob import MAX_SIZE
 from lbpmap._errors import one_line
-from lbpmap._files import read_bytes
 from lbpmap.representations import REPRESENTATIONS, resolve
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 DESCRIPTION = "model.toml"
 # Dotted keys take time with the square of their number: 3 s when they fill this, 16 s at double.
@@ -217,12 +211,7 @@ class _Description:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        raw = read_bytes(path, _MAX_DESCRIPTION_BYTES, "the description of a net")
-        try:
-            self._fields = tomllib.loads(raw.decode("utf-8"))
-        except (ValueError, RecursionError) as error:
-            # Not text, not TOML, an integer of 5,000 digits, or lists 1,000 deep.
-            raise ValueError(f"{path}: not a TOML file: {one_line(error)}") from None
+        self._fields = _toml.read(path, _MAX_DESCRIPTION_BYTES, "the description of a net")
 
     def check(self) -> None:
         """Refuse a net that would be shown something else than its description asks for."""

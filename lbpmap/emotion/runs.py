@@ -18,32 +18,25 @@ A folder appears whole, with its first files, or not at all; and every file in i
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import os
 import re
 import secrets
 import shutil
-import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import tomli_w
-
+from lbpmap import _toml
 from lbpmap._files import PathLike, atomic_write, read_bytes
 from lbpmap.caffe.formats import prototxt
 from lbpmap.caffe.formats.messages import Message
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 _MAX_TEXT_BYTES = 1 << 26
+_MAX_TOML_BYTES = 1 << 20
 _STEM = "net"
 _RESUME = re.compile(rf"{_STEM}_iter_(\d+)\.resume\.json")
 _MAY_BE_ZERO = ("seed", "patience", "mirror", "mixed_precision")
@@ -166,7 +159,7 @@ def create(
     try:
         write(part)
         (part / "snapshots").mkdir()
-        write_toml(part / "run.toml", {"settings": asdict(settings), **record})
+        _toml.write(part / "run.toml", {"settings": asdict(settings), **record})
         os.replace(part, target)
     except BaseException:
         shutil.rmtree(part)
@@ -304,36 +297,6 @@ def write_message(path: PathLike, message: Message) -> None:
         file.write(prototxt.format_text(message).encode())
 
 
-def write_toml(path: PathLike, tables: dict[str, Any]) -> None:
-    """Write a TOML file whole; what is None is left out."""
-    with atomic_write(path) as file:
-        tomli_w.dump(_without_none(tables), file)
-
-
 def read_toml(path: PathLike) -> dict[str, Any]:
-    """Read a TOML file.
-
-    Raises
-    ------
-    OSError, ValueError
-    """
-    raw = read_bytes(path, _MAX_TEXT_BYTES, "a TOML file")
-    try:
-        return tomllib.loads(raw.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a TOML file: {error}") from None
-
-
-def sha256(path: PathLike) -> str:
-    """Give a file's checksum, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _without_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _without_none(v) for k, v in value.items() if v is not None}
-    return value
+    """Read a TOML file of a run."""
+    return _toml.read(path, _MAX_TOML_BYTES, "a file of a run")
