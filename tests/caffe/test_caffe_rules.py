@@ -119,6 +119,34 @@ def test_a_layer_cut_off_below_has_a_gradient_above(net_of):
     assert not net.blobs["w"].diff.any()
 
 
+@pytest.mark.parametrize("phase", [caffe.TRAIN, caffe.TEST])
+@pytest.mark.parametrize("engine", ["numpy", "torch"])
+@pytest.mark.parametrize(
+    ("slope", "above", "expected"),
+    [
+        (-1, "", [[1, 1, 1], [1, 1, 1]]),
+        (0.5, one("Scale", "scale_param { axis: 0 }", "out"), [[-0.5, -1, -0.5], [-1, -0.5, -1]]),
+    ],
+    ids=["with a negative slope", "below another layer in place"],
+)
+def test_a_relu_in_place_looks_at_what_has_overwritten_its_input(
+    text_file, slope, above, expected, engine, phase
+):
+    pytest.importorskip("torch", reason="gradients are PyTorch's")
+    text = (
+        one("Power", "") + one("ReLU", f"relu_param {{ negative_slope: {slope} }}", "out") + above
+    )
+    net = caffe.Net(text_file("force_backward: true\n" + X + text), phase, engine=engine)
+    for blobs in net.params.values():
+        blobs[0].data[...] = -1
+    for _ in range(2):
+        net.blobs["x"].data[...] = [[1, -2, 3], [-4, 5, -6]]
+        net.forward()
+        net.blobs["out"].diff[...] = 1
+        net.backward()
+        assert net.blobs["x"].diff.tolist() == expected
+
+
 @pytest.mark.parametrize(
     "view",
     [one("Reshape", "reshape_param { shape { dim: -1 } }"), one("Concat", ""), one("Slice", "")],

@@ -25,6 +25,7 @@ def ip(name, bottom, settings=""):
 LOSS = layer("loss", "SoftmaxWithLoss", "b l")
 NOT_DOWN = "propagate_down: false"
 CONV = layer("a", "Convolution", "x", "convolution_param { num_output: 3 kernel_size: 1 }")
+REVERSED = "relu_param { negative_slope: -1 }"
 FROZEN = "param { lr_mult: 0 } param { lr_mult: 0 } param { lr_mult: 0 }"
 
 NETS = {
@@ -69,6 +70,17 @@ ALWAYS = {
 for kind, settings in ALWAYS.items():
     NETS[f"{kind} does not ask"] = (
         CONV + layer("m", kind, "a", f"{settings} {NOT_DOWN}") + ip("b", "m") + LOSS
+    )
+ABOVE = {
+    "with a negative slope": "",
+    "below a Sigmoid": layer("s", "Sigmoid", "a", top="a"),
+    "below a Scale": layer("s", "Scale", "a", top="a"),
+    "below a ReLU": layer("s", "ReLU", "a", REVERSED, top="a"),
+}
+for place, above in ABOVE.items():
+    slope = "relu_param { negative_slope: 0.5 }" if above else REVERSED
+    NETS[f"a ReLU in place looks at what has overwritten its input: {place}"] = (
+        CONV + layer("r", "ReLU", "a", slope, top="a") + above + ip("b", "a") + LOSS
     )
 
 
