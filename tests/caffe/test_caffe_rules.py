@@ -174,6 +174,19 @@ def test_rates_of_multistep(values, rates):
     assert [0.5 ** policies.current_step(p, i) for i in range(5)] == rates
 
 
+@pytest.mark.parametrize("engine", ["numpy", "torch"])
+def test_small_sigmoids_have_all_their_digits(text_file, engine):
+    if engine == "torch":
+        pytest.importorskip("torch", reason="an engine of its own")
+    text = X + one("Sigmoid", "") + one("Swish", "").replace('top: "out"', 'top: "swish"')
+    net = caffe.Net(text_file(text), caffe.TEST, engine=engine)
+    net.blobs["x"].data[...] = x = np.float32([[-200, -20, -8.591658], [-3, 0, 200]])
+    net.forward()
+    expected = 1 / (1 + np.exp(-x.astype(float)))
+    np.testing.assert_allclose(net.blobs["out"].data, expected, 1e-6, 1e-38)
+    np.testing.assert_allclose(net.blobs["swish"].data, x * expected, 1e-6, 1e-36)
+
+
 def test_no_dropout_at_all(net_of):
     net = net_of(one("Dropout", "dropout_param { dropout_ratio: 0 }"), caffe.TRAIN)
     net.blobs["x"].data[...] = 2

@@ -90,6 +90,13 @@ def test_net(compare, engine, case):
         compare(files={"net.prototxt": HEAD + NETS[case]}, phase=phase, passes=2, **SUMS, **LABELS)
 
 
+@pytest.mark.parametrize("kind", ["Sigmoid", "Swish"])
+def test_small_numbers(compare_net, engine, kind):
+    """Each an array of its own, so that no larger one hides its digits."""
+    for x in (-3, -8.591658, -16, -20):
+        compare_net(layer("s", kind, "x"), {"x": np.full((2, 3), x, np.float32)})
+
+
 FIVE = """
 layer { name: "v" type: "Input" top: "v" input_param { shape {
   dim: 4 dim: 1 dim: 1 dim: 1 dim: 2 } } }
