@@ -6,7 +6,8 @@ then. So a pass may start and end anywhere, a user may write into any blob betwe
 gradients of parameters add up until they are cleared, as in Caffe.
 
 In the TRAIN phase a forward pass on PyTorch leaves the layer's graph for the backward pass. In
-other cases the backward pass repeats the layer's forward pass from what its bottoms hold.
+other cases, and for a ReLU that works in place, the backward pass repeats the layer's forward pass
+from what its bottoms hold: of such a ReLU Caffe tells the gradient from what is there by then.
 """
 
 from __future__ import annotations
@@ -111,14 +112,13 @@ def _runs_on_torch(layer: Layer) -> bool:
     return layer.type in on_torch.FORWARD
 
 
+def _in_place(bottoms: list[Blob], tops: list[Blob]) -> bool:
+    return bool(bottoms) and any(top is bottoms[0] for top in tops)
+
+
 def _loses_its_input(layer: Layer, bottoms: list[Blob], tops: list[Blob]) -> bool:
     """Whether a backward pass will need what an in-place layer overwrites."""
-    return (
-        layer.flow.any
-        and layer.type not in _READS_ITS_OUTPUT
-        and bool(bottoms)
-        and any(top is bottoms[0] for top in tops)
-    )
+    return layer.flow.any and layer.type not in _READS_ITS_OUTPUT and _in_place(bottoms, tops)
 
 
 def _forward_on_torch(
@@ -126,7 +126,10 @@ def _forward_on_torch(
 ) -> None:
     import torch
 
-    track = layer.flow.any and layer.param.phase == TRAIN
+    # The graph of an in-place ReLU would know the input. Caffe looks at what has overwritten it:
+    # with a negative slope, or below another layer in place, that may have another sign.
+    overwritten = layer.type == "ReLU" and _in_place(bottoms, tops)
+    track = layer.flow.any and layer.param.phase == TRAIN and not overwritten
     shares = shapes.shares_values(layer.param)
     if shares and not track:
         return

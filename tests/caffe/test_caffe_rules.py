@@ -119,6 +119,34 @@ def test_a_layer_cut_off_below_has_a_gradient_above(net_of):
     assert not net.blobs["w"].diff.any()
 
 
+@pytest.mark.parametrize("phase", [caffe.TRAIN, caffe.TEST])
+@pytest.mark.parametrize("engine", ["numpy", "torch"])
+@pytest.mark.parametrize(
+    ("slope", "above", "expected"),
+    [
+        (-1, "", [[1, 1, 1], [1, 1, 1]]),
+        (0.5, one("Scale", "scale_param { axis: 0 }", "out"), [[-0.5, -1, -0.5], [-1, -0.5, -1]]),
+    ],
+    ids=["with a negative slope", "below another layer in place"],
+)
+def test_a_relu_in_place_looks_at_what_has_overwritten_its_input(
+    text_file, slope, above, expected, engine, phase
+):
+    pytest.importorskip("torch", reason="gradients are PyTorch's")
+    text = (
+        one("Power", "") + one("ReLU", f"relu_param {{ negative_slope: {slope} }}", "out") + above
+    )
+    net = caffe.Net(text_file("force_backward: true\n" + X + text), phase, engine=engine)
+    for blobs in net.params.values():
+        blobs[0].data[...] = -1
+    for _ in range(2):
+        net.blobs["x"].data[...] = [[1, -2, 3], [-4, 5, -6]]
+        net.forward()
+        net.blobs["out"].diff[...] = 1
+        net.backward()
+        assert net.blobs["x"].diff.tolist() == expected
+
+
 @pytest.mark.parametrize(
     "view",
     [one("Reshape", "reshape_param { shape { dim: -1 } }"), one("Concat", ""), one("Slice", "")],
@@ -144,6 +172,19 @@ def test_rates_of_multistep(values, rates):
     p = SolverParameter(base_lr=1, lr_policy="multistep", gamma=0.5, stepvalue=values)
     assert [policies.learning_rate(p, i) for i in range(5)] == rates
     assert [0.5 ** policies.current_step(p, i) for i in range(5)] == rates
+
+
+@pytest.mark.parametrize("engine", ["numpy", "torch"])
+def test_small_sigmoids_have_all_their_digits(text_file, engine):
+    if engine == "torch":
+        pytest.importorskip("torch", reason="an engine of its own")
+    text = X + one("Sigmoid", "") + one("Swish", "").replace('top: "out"', 'top: "swish"')
+    net = caffe.Net(text_file(text), caffe.TEST, engine=engine)
+    net.blobs["x"].data[...] = x = np.float32([[-200, -20, -8.591658], [-3, 0, 200]])
+    net.forward()
+    expected = 1 / (1 + np.exp(-x.astype(float)))
+    np.testing.assert_allclose(net.blobs["out"].data, expected, 1e-6, 1e-38)
+    np.testing.assert_allclose(net.blobs["swish"].data, x * expected, 1e-6, 1e-36)
 
 
 def test_no_dropout_at_all(net_of):

@@ -25,6 +25,7 @@ def ip(name, bottom, settings=""):
 LOSS = layer("loss", "SoftmaxWithLoss", "b l")
 NOT_DOWN = "propagate_down: false"
 CONV = layer("a", "Convolution", "x", "convolution_param { num_output: 3 kernel_size: 1 }")
+REVERSED = "relu_param { negative_slope: -1 }"
 FROZEN = "param { lr_mult: 0 } param { lr_mult: 0 } param { lr_mult: 0 }"
 
 NETS = {
@@ -70,12 +71,30 @@ for kind, settings in ALWAYS.items():
     NETS[f"{kind} does not ask"] = (
         CONV + layer("m", kind, "a", f"{settings} {NOT_DOWN}") + ip("b", "m") + LOSS
     )
+ABOVE = {
+    "with a negative slope": "",
+    "below a Sigmoid": layer("s", "Sigmoid", "a", top="a"),
+    "below a Scale": layer("s", "Scale", "a", top="a"),
+    "below a ReLU": layer("s", "ReLU", "a", REVERSED, top="a"),
+}
+for place, above in ABOVE.items():
+    slope = "relu_param { negative_slope: 0.5 }" if above else REVERSED
+    NETS[f"a ReLU in place looks at what has overwritten its input: {place}"] = (
+        CONV + layer("r", "ReLU", "a", slope, top="a") + above + ip("b", "a") + LOSS
+    )
 
 
 @pytest.mark.parametrize("case", NETS)
 def test_net(compare, engine, case):
     for phase in (0, 1):
         compare(files={"net.prototxt": HEAD + NETS[case]}, phase=phase, passes=2, **SUMS, **LABELS)
+
+
+@pytest.mark.parametrize("kind", ["Sigmoid", "Swish"])
+def test_small_numbers(compare_net, engine, kind):
+    """Each an array of its own, so that no larger one hides its digits."""
+    for x in (-3, -8.591658, -16, -20):
+        compare_net(layer("s", kind, "x"), {"x": np.full((2, 3), x, np.float32)})
 
 
 FIVE = """
