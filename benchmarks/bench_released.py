@@ -106,14 +106,17 @@ def seconds(call):
 
 
 def in_turns(runs, rounds):
-    """Give the median seconds of each, in turns; each `run()` gives its own seconds."""
+    """Give the median seconds of each, in turns; each `run()` gives its own seconds.
+
+    A turn is two calls, and the second counts: the first one finds cores that have slept, and
+    caches full of another one's weights.
+    """
     times = {name: [] for name in runs}
-    for turn in range(rounds + 1):
+    for _ in range(rounds):
         for name, run in runs.items():
             time.sleep(0.3)  # threads of the library before may spin a while for more work
-            taken = run()
-            if turn:  # the first warms up
-                times[name].append(taken)
+            run()
+            times[name].append(run())
     return {name: statistics.median(each) for name, each in times.items()}
 
 
