@@ -90,6 +90,7 @@ def test_what_is_not_finite_reaches_only_its_own_windows(one_layer, value):
 
 @pytest.mark.parametrize("more", ["", "bias_term: false", "stride: 2", "dilation: 2", "group: 2"])
 def test_wide_convolutions_agree_on_both_engines(one_layer, check_equal, more):
+    pytest.importorskip("torch", reason="compares the engines")
     x = np.random.default_rng(0).standard_normal((2, 64, 28, 28), dtype=np.float32)
     layer = one_layer(CONVOLUTION % more, x.shape)
     (first,), (second,) = layer.on_both(x)
