@@ -179,6 +179,9 @@ def _tell(prepared: Prepared) -> None:
         f"{prepared.folder}: {len(data.labels)} labels, "
         + ", ".join(f"{count} pictures in {part}" for part, count in counts)
     )
+    if prepared.weights is not None:
+        new = f"; these layers begin anew: {', '.join(prepared.anew)}" if prepared.anew else ""
+        print(f"from {prepared.weights}{new}")
 
 
 def _learn(folder: Path, weights: Path | None, args: argparse.Namespace) -> int:

@@ -7,8 +7,8 @@ import os
 import platform
 import shutil
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,8 @@ class Prepared:
         Pictures that cannot be read, and are left out.
     alone : dict of str to int
         Labels with no picture in the validation part, and how many they have.
+    anew : list of str
+        Layers that the weights do not fill.
     """
 
     folder: Path
@@ -131,6 +133,7 @@ class Prepared:
     dataset: Dataset
     unread: list[Unread]
     alone: dict[str, int]
+    anew: list[str]
 
 
 def prepare_run(
@@ -218,8 +221,12 @@ def prepare_run(
         mixed_precision=o.mixed_precision,
     )
 
+    anew: list[str] = []
+
     def write(place: Path) -> None:
         runs.write_message(place / "train_val.prototxt", net.train_val)
+        if weights is not None:
+            anew.extend(_unfilled(place / "train_val.prototxt", weights))
         runs.write_message(place / "deploy.prototxt", net.deploy)
         runs.write_message(place / "solver.prototxt", solver)
         with atomic_write(place / "mean.binaryproto") as file:
@@ -236,7 +243,7 @@ def prepare_run(
     runs.create(folder, settings, _record(data, source, weights, dataset, o, net.heads), write)
     counts = dataset.counts(dataset.part(VALIDATION))
     alone = {la: n for la, n in dataset.counts().items() if not counts[la]}
-    return Prepared(Path(folder), weights, dataset, unread, alone)
+    return Prepared(Path(folder), weights, dataset, unread, alone, anew)
 
 
 def _weights(source: Source, o: Options) -> Path | None:
@@ -251,6 +258,18 @@ def _weights(source: Source, o: Options) -> Path | None:
         )
     regular_size(weights, "a caffemodel to start from")
     return weights
+
+
+def _unfilled(train_val: Path, weights: Path) -> list[str]:
+    """Name the layers that weights do not fill; refuse weights that fill none, or do not fit."""
+    net = caffe.Net(train_val, caffe.TRAIN, engine="numpy")
+    net.copy_from(weights)
+    unfilled = net.unfilled_layers()
+    if len(unfilled) == len(net.params):
+        raise ValueError(
+            f"{weights}: has none of the layers {', '.join(net.params)}: it is of another net"
+        )
+    return unfilled
 
 
 def _solver(source: Source, o: Options) -> Message:
@@ -369,17 +388,9 @@ def _record(
             "lbpmap": lbpmap.__version__,
             "python": platform.python_version(),
             "numpy": np.__version__,
-            "torch": _torch_version(),
+            "torch": metadata.version("torch") if engine.has_torch() else None,
             "engine": engine.resolve(None),
             "machine": f"{platform.machine()} {platform.system()}",
             "isa": lbpmap.build_info()["chosen"],
         },
     }
-
-
-def _torch_version() -> str | None:
-    with suppress(ImportError):
-        import torch
-
-        return str(torch.__version__)
-    return None

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from lbpmap import REPRESENTATIONS, caffe, caffe_blob, pictures
+from lbpmap.caffe.formats.messages import NetParameter
 from lbpmap.cli import main
 from lbpmap.emotion import finetune, preparing, runs, sources
 from lbpmap.emotion.preparing import Options
@@ -359,6 +360,16 @@ def test_a_loss_that_is_no_number_stops_it(new_run):
     assert all(np.isfinite(b.data).all() for blobs in net.params.values() for b in blobs)
 
 
+def weights_of(layer, outputs):
+    """Give a caffemodel that holds one convolution."""
+    net = NetParameter(name="n")
+    kept = net.layer.add(name=layer, type="Convolution")
+    for shape in ((outputs, 3, 3, 3), (outputs,)):
+        blob = kept.blobs.add(data=np.zeros(int(np.prod(shape))))
+        blob.shape.dim.extend(shape)
+    return net.SerializeToString()
+
+
 def test_nothing_is_left_of_a_run_that_could_not_be_prepared(faces, source, tmp_path, capsys):
     asked = ["finetune", str(faces), "--from", str(source), "--scratch", "-o", str(tmp_path / "r")]
     assert main([*asked, "--freeze", "nothing"]) == 2
@@ -367,6 +378,16 @@ def test_nothing_is_left_of_a_run_that_could_not_be_prepared(faces, source, tmp_
     assert "no weights to start from" in capsys.readouterr().err
     assert main([*asked, "--solver-text", "base_rl: 1"]) == 2
     assert "base_lr" in capsys.readouterr().err
+    given = [name for name in asked if name != "--scratch"]
+    for content, message in (
+        (b"no weights", "not a caffemodel"),
+        (weights_of("other", 6), "has none of the layers conv, ip_ft1"),
+        (weights_of("conv", 7), "conv"),
+    ):
+        (tmp_path / "tiny" / "bad.caffemodel").write_bytes(content)
+        wrong = ["--weights", str(tmp_path / "tiny" / "bad.caffemodel"), "--last-layer", "new"]
+        assert main([*given, *wrong]) == 2
+        assert message in capsys.readouterr().err
     assert not [p for p in tmp_path.iterdir() if p.name not in ("faces", "tiny")]
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "mine.txt").write_text("keep")
