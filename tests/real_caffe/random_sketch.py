@@ -188,8 +188,10 @@ class Sketch:
             return False
         if kind is KINDS["Scale"] and not (self.forced or bottom.learns):
             return False
-        if kind is KINDS["BatchNorm"] and math.prod(bottom.shape) == 2 * bottom.shape[1]:
-            return False  # of two numbers the gradient is zero but for eps, and rounding decides it
+        if kind is KINDS["BatchNorm"] and math.prod(bottom.shape) <= 3 * bottom.shape[1]:
+            # Of two numbers the gradient is zero but for eps; of three, float32 is up to 2e-5 from
+            # float64, whoever computes it (of four 3e-6, in 3,000 draws each).
+            return False
         return before.positive or not kind.after_positive
 
     def overwritable(self, top: Top) -> bool:
