@@ -80,6 +80,8 @@ class Page:
         draw = ImageDraw.Draw(image)
         for (x, y), text, size, align, colour in self._words:
             letters = font(size)
+            if isinstance(letters, ImageFont.ImageFont):  # of Latin letters only
+                text = text.encode("latin-1", "replace").decode("latin-1")
             left = x - align * draw.textlength(text, font=letters)
             # Letters without descenders fill the upper two thirds below the line's top.
             draw.text((round(left), round(y - 0.62 * size)), text, colour, font=letters)

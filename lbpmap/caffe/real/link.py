@@ -136,7 +136,9 @@ class Link:
                 self._process = subprocess.Popen(
                     [*self.command, "-c", _BOOTSTRAP, str(len(text))],
                     stdin=theirs.fileno(),
-                    stderr=subprocess.PIPE,
+                    # What is printed there is for the log, too: machines may read our output.
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
                     start_new_session=True,  # Ctrl-C is for this side, which then ends that one
                     text=True,
                     errors="replace",
@@ -144,9 +146,9 @@ class Link:
         except OSError as error:
             self._socket.close()
             raise self._absent(f"{error.strerror}") from None
-        assert self._process.stderr is not None
+        assert self._process.stdout is not None
         self._listener = threading.Thread(
-            target=self._words.listen, args=(self._process.stderr,), daemon=True
+            target=self._words.listen, args=(self._process.stdout,), daemon=True
         )
         self._listener.start()
         self._end = weakref.finalize(
