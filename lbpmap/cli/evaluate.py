@@ -66,12 +66,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bootstrap",
         metavar="N",
-        type=_not_negative,
+        type=inputs.not_negative,
         default=2000,
         help="resamples for the 95 %% intervals; 0 for no intervals (default 2000)",
     )
     parser.add_argument(
-        "--seed", metavar="N", type=_not_negative, default=0, help="of the bootstrap (default 0)"
+        "--seed",
+        metavar="N",
+        type=inputs.not_negative,
+        default=0,
+        help="of the bootstrap (default 0)",
     )
 
 
@@ -257,10 +261,3 @@ def _json_path(text: str) -> Path:
             f"writes a file that ends in .json, got {text!r}; to print, give it last"
         )
     return Path(text)
-
-
-def _not_negative(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"expected 0 or more, got {text}")
-    return value

@@ -76,7 +76,7 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
     add("--mean", metavar="WHAT", default="train", help="to subtract: 'train' computes it, "
         "'pretrained' takes the net's own, or a binaryproto (default train)")  # fmt: skip
     add("--no-mirror", action="store_true", help="mirror no picture")
-    add("--seed", type=int, default=0, help="of everything random (default 0)")
+    add("--seed", type=inputs.not_negative, default=0, help="of everything random (default 0)")
     add("--batch", type=inputs.positive, help="pictures a pass (default: the net's, 30)")
     add("--iter-size", type=inputs.positive, help="passes an iteration, to spare memory")
     add("--epochs", type=inputs.positive, help="how often each picture is shown at most")
@@ -84,7 +84,7 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
     add("--validate-every", metavar="N", type=inputs.positive, help="iterations (default an epoch)")
     add("--snapshot-every", metavar="N", type=inputs.positive, help="iterations (default as above)")
     add("--keep", metavar="N", type=inputs.positive, default=2, help="snapshots (default 2)")
-    add("--patience", metavar="N", type=_not_negative, default=10,
+    add("--patience", metavar="N", type=inputs.not_negative, default=10,
         help="validations without a better one before it stops; 0 never (default 10)")  # fmt: skip
     add("--device", default="cpu", help="cpu, gpu or gpu:N (default cpu)")
     add("--mixed-precision", action="store_true", help="on a GPU: multiply in bfloat16")
@@ -96,11 +96,10 @@ def run(args: argparse.Namespace) -> int:
     """Prepare a run, or find it again, and let it learn; 1 when pictures could not be read."""
     from lbpmap.emotion import preparing, sources
 
-    check(args)
     if args.resume is not None:
-        if args.data is not None or args.output is not None or args.source is not None:
-            raise ValueError("--resume RUN takes no DATA, --from or -o: the run knows them")
+        _refuse_settings(args)
         return go_on(args.resume, args)
+    check(args)
     for name, value in (("DATA", args.data), ("--from", args.source), ("-o", args.output)):
         if value is None:
             raise ValueError(f"{name} is missing; see lbpmap finetune --help")
@@ -108,6 +107,26 @@ def run(args: argparse.Namespace) -> int:
         args.source, models=args.models, train_val=args.train_val, solver=args.solver
     )
     return begin(preparing.prepare_run(args.output, args.data, source, options(args)), args)
+
+
+# What a run that goes on can be told anew.
+_AT_RESUMING = frozenset(
+    ["resume", "max_iter", "threads", "engine", "allow_python_layers", "quiet", "verbose"]
+)
+
+
+def _refuse_settings(args: argparse.Namespace) -> None:
+    """Refuse what a run knows already, and would not listen to."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    for name, value in vars(args).items():
+        known = name in _AT_RESUMING or name in ("command", "run")
+        if not known and value != parser.get_default(name):
+            said = {"data": "DATA", "source": "--from"}.get(name, f"--{name.replace('_', '-')}")
+            raise ValueError(
+                f"--resume RUN takes no {said}: the run knows it, in {args.resume / 'run.toml'}; "
+                f"start a new run for another"
+            )
 
 
 def check(args: argparse.Namespace) -> None:
@@ -269,15 +288,10 @@ def _stoppable() -> Iterator[Callable[[], bool]]:
 def _rate(text: str) -> tuple[str, float]:
     layer, equals, factor = text.rpartition("=")
     try:
-        if not equals or not layer:
+        if not equals or not layer or not 0 <= float(factor) < float("inf"):
             raise ValueError
         return layer, float(factor)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"expected LAYER=FACTOR, got {text!r}") from None
-
-
-def _not_negative(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"expected 0 or more, got {text}")
-    return value
+        raise argparse.ArgumentTypeError(
+            f"expected LAYER=FACTOR, 0 or more, got {text!r}"
+        ) from None

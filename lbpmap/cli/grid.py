@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lbpmap._errors import one_line
 from lbpmap.cli import ensemble, evaluate, finetune, inputs
 
 if TYPE_CHECKING:
@@ -60,12 +62,20 @@ def run(args: argparse.Namespace) -> int:
     data = _share_data(args, cells[0][2])
     codes = []
     for name, representation, source in cells:
-        codes.append(_cell(args, args.output / name, representation, source))
+        folder = args.output / name
+        try:
+            codes.append(_cell(args, folder, representation, source))
+        except (ValueError, OSError) as error:
+            print(f"{one_line(error)}; remove {folder} to begin it anew", file=sys.stderr)
+            codes.append(1)
         if codes[-1] == inputs.INTERRUPTED:
             return inputs.INTERRUPTED
-    runs = [str(args.output / name) for name, _, _ in cells]
+    folders = [args.output / name for name, _, _ in cells]
+    runs = [str(folder) for folder in folders if (folder / "result.toml").is_file()]
+    if not runs:
+        raise ValueError(f"{args.output}: no net of the grid could be trained")
     fitted = str(args.output / "ensemble.toml")
-    quiet = ["-q"] if args.quiet else []
+    quiet = ["-q"] * args.quiet + ["--allow-python-layers"] * args.allow_python_layers
     codes += [
         _do(ensemble, "fit", *runs, str(data), "-o", fitted, "--method", args.method, *quiet),
         _do(evaluate, "--ensemble", fitted, str(data), "-o", str(args.output / "scores"), *quiet),

@@ -115,6 +115,14 @@ def positive(text: str) -> int:
     return value
 
 
+def not_negative(text: str) -> int:
+    """Parse an integer argument from 0."""
+    value = int(text)
+    if not 0 <= value < 2**63:
+        raise argparse.ArgumentTypeError(f"expected 0 or more, below 2**63, got {text}")
+    return value
+
+
 def some_path(text: str) -> Path:
     """Parse the name of a file or folder; an unset variable of the shell gives none."""
     if not text:

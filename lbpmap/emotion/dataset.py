@@ -19,6 +19,7 @@ import numpy as np
 
 from lbpmap import pictures
 from lbpmap._arrays import F64
+from lbpmap._decode import printable
 from lbpmap._files import PathLike, atomic_write, read_bytes
 
 TRAIN, VALIDATION, TEST = PARTS = ("train", "validation", "test")
@@ -126,6 +127,12 @@ def read_dataset(
     """
     source = Path(data)
     rows = _folder_rows(source, group_by) if source.is_dir() else _csv_rows(source, group_by)
+    for path, label, _, _ in rows:
+        if not label.isprintable():
+            raise ValueError(
+                f"{source}: {printable(path)}: label {label!a} has characters that cannot be "
+                f"shown; rename it"
+            )
     names = {label for _, label, _, _ in rows}
     order = tuple(labels) if sorted(labels) == sorted(names) else tuple(sorted(names))
     if len(order) < 2:

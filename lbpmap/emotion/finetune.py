@@ -145,8 +145,11 @@ def train(
         run.start(weights)
         try:
             return run.learn(on_row or (lambda row: None), stop or (lambda: False))
-        except OSError as error:
-            raise type(error)(
+        except Diverged:
+            raise
+        except (OSError, ValueError) as error:
+            kind = OSError if isinstance(error, OSError) else ValueError
+            raise kind(
                 f"{one_line(error)}; stopped at iteration {run.solver.iter}, the last good "
                 f"snapshot is {run.last_good()}: mend that, and go on with --resume {folder}"
             ) from error
@@ -228,7 +231,7 @@ class _Run:
     def learn(self, on_row: Callable[[dict[str, Any]], None], stop: Callable[[], bool]) -> Result:
         """Iterate until there is a reason to end."""
         s, solver = self.settings, self.solver
-        if not self.rows:
+        if not self.rows and not solver.iter:
             self._note(self._validated({"iteration": 0, "epoch": 0.0}), on_row)
         steps = feed.steps(
             self.data.part(TRAIN),
@@ -253,7 +256,7 @@ class _Run:
         self._write_log()
         loader, net, waited = self.clock.rates(self.threads)
         result = Result(reason, solver.iter, self.best, loader, net, waited)
-        if reason != "interrupted":
+        if reason != "interrupted" and self.clock.pictures:
             _toml.write(self.folder / "result.toml", asdict(result))
         return result
 

@@ -20,7 +20,7 @@ from lbpmap._arrays import F32
 from lbpmap._blob import InputSpec
 from lbpmap._files import PathLike, atomic_write, regular_size, sha256
 from lbpmap._loader import Unread
-from lbpmap.caffe import engine
+from lbpmap.caffe import engine, policies, updates
 from lbpmap.caffe.formats import prototxt
 from lbpmap.caffe.formats.messages import Message
 from lbpmap.caffe.formats.weights import read_blob
@@ -198,7 +198,8 @@ def prepare_run(
         )
     train = dataset.part(TRAIN)
     per_epoch = math.ceil(len(train) / (batch * solver.iter_size))
-    max_iter = o.max_iter or (o.epochs and o.epochs * per_epoch) or solver.max_iter
+    limits = [most for most in (o.max_iter, o.epochs and o.epochs * per_epoch) if most]
+    max_iter = min(limits) if limits else solver.max_iter
     if max_iter < 1:
         raise ValueError(f"{source.solver}: max_iter is missing; give it, or a number of epochs")
     validate_every = o.validate_every or per_epoch
@@ -288,6 +289,9 @@ def _solver(source: Source, o: Options) -> Message:
     param.test_interval = 2**31 - 1
     param.random_seed = o.seed
     param.iter_size = o.iter_size or param.iter_size
+    with located(str(source.solver)):
+        updates.check(param)
+        policies.check(param)
     return param
 
 

@@ -407,6 +407,42 @@ def test_python_layers_are_refused(source, faces, tmp_path, capsys):
     assert "antigravity" not in sys.modules
 
 
+def test_epochs_and_iterations_are_both_limits(new_run):
+    assert runs.read_settings(new_run("a", epochs=2, max_iter=99).folder).max_iter == 8
+    assert runs.read_settings(new_run("b", epochs=99, max_iter=5).folder).max_iter == 5
+
+
+@pytest.mark.parametrize("text", ['type: "Foo"', 'lr_policy: "foo"'])
+def test_a_solver_that_is_none_leaves_no_run(new_run, tmp_path, text):
+    with pytest.raises(ValueError, match="must be one of"):
+        new_run("none", solver_text=text)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("more", [["--batch", "3"], ["--freeze", "conv"], ["--device", "gpu"]])
+def test_a_run_that_goes_on_is_told_nothing_new(new_run, capsys, more):
+    run = new_run(max_iter=2)
+    assert main(["finetune", "--resume", str(run.folder), *more]) == 2
+    assert f"--resume RUN takes no {more[0]}: the run knows it" in capsys.readouterr().err
+
+
+def test_a_picture_that_is_spoiled_meanwhile(new_run):
+    run = new_run(max_iter=2)
+    finetune.train(run.folder)
+    for sample in run.dataset.samples:
+        sample.path.write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"not a picture.*last good snapshot is .*net_iter_2"):
+        finetune.train(run.folder, max_iter=9)
+
+
+def test_a_finished_run_keeps_its_result(new_run):
+    run = new_run(max_iter=2)
+    finetune.train(run.folder)
+    before = (run.folder / "result.toml").read_bytes()
+    finetune.train(run.folder)
+    assert (run.folder / "result.toml").read_bytes() == before
+
+
 DAMAGE = {
     "settings": ("run.toml", lambda t: t.replace("batch = 6", 'batch = "six"'), "settings.batch"),
     "no settings": ("run.toml", lambda t: "", r"no table \[settings\]"),

@@ -92,6 +92,20 @@ def test_one_command_trains_weighs_and_scores_all(nets, faces, tmp_path, capsys,
     assert len(begun) == 5
 
 
+def test_a_net_that_diverges_does_not_stop_the_others(nets, faces, tmp_path, capsys):
+    (nets / "thin_rgb" / "solver.prototxt").write_text(
+        'type: "SGD" base_lr: 1e30 lr_policy: "fixed" max_iter: 4'
+    )
+    asked = ["grid", str(faces), "-o", str(tmp_path / "grid"), "--models", str(nets)]
+    asked += ["--architectures", "thin", "--representations", "rgb", "lbp", "--batch", "4", "-q"]
+    assert main([*asked, "--max-iter", "4"]) == 1
+    said = capsys.readouterr()
+    assert "thin_rgb: the loss is" in said.err
+    assert "thin_rgb to begin it anew" in said.err
+    assert (tmp_path / "grid" / "thin_lbp" / "result.toml").is_file()
+    assert "12 pictures (test)" in said.out
+
+
 def test_without_weights_it_says_where_they_go(nets, faces, tmp_path, capsys):
     asked = ["grid", str(faces), "-o", str(tmp_path / "grid"), "--models", str(nets)]
     assert main([*asked, "--architectures", "VGG_M_2048", "--representations", "rgb"]) == 2
