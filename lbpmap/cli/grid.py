@@ -24,11 +24,11 @@ EXAMPLES = """examples:
   lbpmap grid faces/ -o grid                        again: goes on where it was stopped
 
 GRID holds a run a net (GRID/VGG_S_lbp), data.csv with the split that all share, ensemble.toml with
-weights fitted on the validation part, and scores/table.md in the paper's form: of the test part, or
-without one of the validation part, which chose the weights and flatters them. Called again, it goes on
-with the data and the settings that GRID holds. 20 full-size nets
-take 10 GB of disk for the best weights, as much again for each snapshot, and when they are weighed
-10 GB of memory.
+weights fitted on the validation part, and scores/table.md in the paper's form: of the test part,
+or without one of the validation part, which chose the weights and flatters them. Called again, it
+goes on with GRID/data.csv and the runs that were begun; options are for those that were not.
+20 full-size nets take 10 GB of disk for the best weights, as much again for each snapshot, and
+10 GB of memory when they are weighed.
 """
 
 
