@@ -182,7 +182,8 @@ class _Run:
         self.settings: Settings = runs.read_settings(folder)
         self.max_iter = max_iter or self.settings.max_iter
         self.threads = threads
-        self.data = read_dataset(folder / "data.csv", labels=read_labels(folder))
+        data = read_dataset(folder / "data.csv", labels=read_labels(folder))
+        self.learned_from, self.validated_on = data.part(TRAIN), data.part(VALIDATION)
         s = self.settings
         mean = read_blob(folder / "mean.binaryproto")
         representation = s.representation
@@ -234,7 +235,7 @@ class _Run:
         if not self.rows and not solver.iter:
             self._note(self._validated({"iteration": 0, "epoch": 0.0}), on_row)
         steps = feed.steps(
-            self.data.part(TRAIN),
+            self.learned_from,
             self.view,
             count=s.pictures,
             seed=s.seed,
@@ -288,7 +289,7 @@ class _Run:
         self.clock.add(s.pictures, step, took)
         return {
             "iteration": solver.iter,
-            "epoch": round(solver.iter * s.pictures / len(self.data.part(TRAIN)), 4),
+            "epoch": round(solver.iter * s.pictures / len(self.learned_from), 4),
             "learning_rate": float(f"{rate:.6g}"),
             "loss": float(f"{loss:.6g}"),
             "accuracy": round(right / s.pictures, 4),
@@ -303,7 +304,7 @@ class _Run:
         """Add to a row how the net does on the validation part; keep the weights that do best."""
         loss, right, count = 0.0, 0, 0
         batches = feed.centres(
-            self.data.part(VALIDATION),
+            self.validated_on,
             self.view,
             count=self.settings.batch,
             threads=self.threads,

@@ -167,6 +167,7 @@ def prepare_run(
         When a file cannot be read or written, or something does not fit; nothing is left then.
     """
     o = options or Options()
+    runs.check_new(folder)
     representation = o.representation or source.representation
     if representation is None:
         raise ValueError(
@@ -181,9 +182,6 @@ def prepare_run(
     dataset = read_dataset(data, labels=source.labels, group_by=o.group_by)
     dataset = split(dataset, validation=o.validation, seed=o.seed)
     used = [s for s in dataset.samples if s.part in (TRAIN, VALIDATION)]
-    dataset, mean, unread = _survey(
-        replace(dataset, samples=tuple(used)), representation, source, o
-    )
     batch = o.batch or surgery.batch_of(text, _BATCH)
     fresh = _is_fresh(source, dataset, weights, o)
     with located(str(source.train_val)):
@@ -196,6 +194,10 @@ def prepare_run(
             frozen=o.frozen,
             rates=o.rates,
         )
+    # Last of all that may be refused: it reads every picture.
+    dataset, mean, unread = _survey(
+        replace(dataset, samples=tuple(used)), representation, source, o
+    )
     train = dataset.part(TRAIN)
     per_epoch = math.ceil(len(train) / (batch * solver.iter_size))
     limits = [most for most in (o.max_iter, o.epochs and o.epochs * per_epoch) if most]

@@ -130,6 +130,19 @@ class Resume:
     random: dict[str, Any] | None
 
 
+def check_new(folder: PathLike) -> Path:
+    """Refuse a folder that holds something already.
+
+    Raises
+    ------
+    FileExistsError
+    """
+    target = Path(folder)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise FileExistsError(f"{folder}: exists; choose another folder, or go on with --resume")
+    return target
+
+
 def create(
     folder: PathLike, settings: Settings, record: dict[str, Any], write: Callable[[Path], None]
 ) -> None:
@@ -150,9 +163,7 @@ def create(
     OSError
         When the folder exists, or a file cannot be written; nothing is left then.
     """
-    target = Path(folder)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise FileExistsError(f"{folder}: exists; choose another folder, or go on with --resume")
+    target = check_new(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.part")
     part.mkdir()

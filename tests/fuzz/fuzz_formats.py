@@ -1,6 +1,6 @@
 """Hostile files of every kind that the package reads: millions of them, guided by coverage.
 
-    python tests/fuzz/fuzz_formats.py weights --runs 1000000 --seed 1 --folder /tmp/fuzz
+    python tests/fuzz/fuzz_formats.py weights --runs 1000000 --seed 1 --folder FOLDER
 
 A file must be read, or refused with a documented exception: one line that names the file. Anything
 else is a finding: another exception, a crash, seconds of work, memory over twice what the file and
