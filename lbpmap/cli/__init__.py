@@ -17,6 +17,7 @@ from lbpmap.cli import (
     demo,
     ensemble,
     evaluate,
+    explain,
     finetune,
     grid,
     info,
@@ -32,6 +33,7 @@ ALL_GOOD, SOME_FAILED, USAGE = 0, 1, 2
 _COMMANDS = {
     "map": map,
     "predict": predict,
+    "explain": explain,
     "finetune": finetune,
     "evaluate": evaluate,
     "ensemble": ensemble,
