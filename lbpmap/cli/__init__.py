@@ -14,6 +14,7 @@ from lbpmap._errors import one_line
 from lbpmap._version import __version__
 from lbpmap.cli import (
     bench,
+    completion,
     demo,
     ensemble,
     evaluate,
@@ -42,6 +43,7 @@ _COMMANDS = {
     "demo": demo,
     "table": table,
     "bench": bench,
+    "completion": completion,
 }
 
 
@@ -103,4 +105,5 @@ def _parser() -> argparse.ArgumentParser:
         module.add_arguments(command)
         command.add_argument("-v", "--verbose", action="store_true", help="tracebacks of errors")
         command.set_defaults(run=module.run)
+    commands.choices["completion"].set_defaults(whole=parser)
     return parser
