@@ -131,7 +131,7 @@ def _write_jsonl(path: PathLike, settings: Settings, records: Records, shape: Sh
     with atomic_write(path) as file:
         for record in records():
             for number, face in rows(record):
-                row = as_object(record, number, face, settings, shape)
+                row = as_object(record, number, face, settings.labels, shape)
                 file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
 
 
@@ -182,8 +182,8 @@ def _unicode(value: Any) -> Any:
 
 def _arrow() -> tuple[Any, Any]:
     try:
-        import pyarrow
-        from pyarrow import parquet
+        import pyarrow  # type: ignore[import-untyped]
+        from pyarrow import parquet  # type: ignore[import-untyped]
     except ImportError:
         raise ImportError("Parquet needs pyarrow: pip install 'lbpmap[report]'") from None
     return pyarrow, parquet

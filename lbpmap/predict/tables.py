@@ -183,7 +183,7 @@ def from_row(row: Mapping[str, Any], settings: Settings) -> tuple[Record, Face |
 
 
 def as_object(
-    record: Record, number: int | None, face: Face | None, settings: Settings, shape: Shape
+    record: Record, number: int | None, face: Face | None, labels: Sequence[str], shape: Shape
 ) -> dict[str, Any]:
     """Give a row as what JSON writes.
 
@@ -191,7 +191,7 @@ def as_object(
     ----------
     record, number, face
         As from `lbpmap.predict.records.rows`.
-    settings : Settings
+    labels : sequence of str
     shape : Shape
 
     Returns
@@ -199,10 +199,10 @@ def as_object(
     dict
         Every row has the same keys; what it has nothing of is None.
     """
-    named = [] if face is None else names(face, settings.labels, shape)
+    named = [] if face is None else names(face, labels, shape)
 
     def by_label(values: Sequence[float]) -> dict[str, float]:
-        return dict(zip(settings.labels, values))
+        return dict(zip(labels, values))
 
     row: dict[str, Any] = {
         "path": record.path,
