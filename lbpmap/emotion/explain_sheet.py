@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from lbpmap._arrays import F32, F64, U8, Array
+from lbpmap._arrays import F32, F64, U8
 from lbpmap._errors import one_line
 from lbpmap._page import PALE, PAPER, Colour, Page
 from lbpmap.emotion.explain import Explanation
@@ -76,7 +76,7 @@ def draw(told: Explanation, name: str = "") -> U8:
         tops.append(tops[-1] + max(len(panel.pixels) for panel in large[i : i + 2]) + _BETWEEN)
     last = tops[-1]
     page = Page(_WIDTH, last + (0 if told.units is None else _HISTOGRAM + 80) - 40)
-    page.words((_MARGIN, 46), _short(f"{told.files.name}: {answer(told)}", 80), 26)
+    page.words((_MARGIN, 46), _short(f"{_short(told.files.name, 32)}: {answer(told)}", 80), 26)
     of_face = f"{_short(name, 80)}. {_CAUTION}" if name else _CAUTION
     page.words((_MARGIN, 82), of_face, 14, colour=_SOFT)
 
@@ -249,7 +249,8 @@ def _squares(told: Explanation) -> list[tuple[str, str, U8]]:
     panels = [(f"What speaks for {_short(label, 30)}", how, overlay(told.face, told.upon_face))]
     if told.filters is not None:
         few = told.filters[:_FILTERS]
-        caption = f"{_first(few, told.filters)} of {' x '.join(map(str, few.shape[:0:-1]))} weights"
+        size = " x ".join(map(str, few.shape[:0:-1]))
+        caption = f"{_first(len(few), len(told.filters))} of {size} weights"
         panels.append(
             (f"Filters of {_short(told.parts.filters, 30)}", caption, tiles(colours(few)))
         )
@@ -259,17 +260,13 @@ def _squares(told: Explanation) -> list[tuple[str, str, U8]]:
     ):
         if maps is not None:
             size = f"{maps.shape[2]} x {maps.shape[1]}"
-            caption = f"{_first(maps[:most], maps)} of {size}, to this face"
+            caption = f"{_first(len(maps[:most]), len(maps))} of {size}, to this face"
             panels.append((f"Responses of {_short(name, 30)}", caption, tiles(maps[:most])))
     return panels
 
 
-def _first(some: Array, everything: Array) -> str:
-    return (
-        f"all {len(some)}"
-        if len(some) == len(everything)
-        else (f"the first {len(some)} of {len(everything)}")
-    )
+def _first(some: int, everything: int) -> str:
+    return f"all {some}" if some == everything else f"the first {some} of {everything}"
 
 
 def _title(page: Page, left: float, top: float, heading: str, caption: str) -> None:
@@ -292,10 +289,12 @@ def _fitted(pixels: U8, side: int, *, crisp: bool) -> U8:
 
 
 def _bars(page: Page, left: float, top: float, told: Explanation) -> None:
-    _title(page, left, top, "What it answers", "probabilities of the labels")
     labels, said = told.files.labels, told.probabilities
-    # Of many labels the most probable, in the order of the net.
-    most = np.sort(np.argsort(-said, kind="stable")[: _QUARTER // 22])
+    # Of many labels the one that is explained and the most probable, in the order of the net.
+    ranked = [told.label, *(i for i in np.argsort(-said, kind="stable") if i != told.label)]
+    most = sorted(ranked[: _QUARTER // 22])
+    caption = f"probabilities of {len(most)} of {len(said)} labels"
+    _title(page, left, top, "What it answers", caption)
     step = min(34, _QUARTER / len(most))
     wide, room = _WIDTH - _MARGIN - left - 134, 84
     for i, number in enumerate(most):

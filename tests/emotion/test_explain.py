@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -291,6 +293,20 @@ def test_nets_of_other_architectures(make, spots, tmp_path, layers, found):
         assert heat.min() >= 0
     else:
         assert main([*arguments, "--method", "gradcam"]) == 2
+
+
+def test_of_many_labels_the_explained_one_is_shown(colours, spots):
+    told = explain(load_net(net_in(colours)), spots, label="Red")
+    names = tuple(f"label {i} of a name as long as this\x1b[2J" for i in range(200))
+    said = np.linspace(0, 0.01, 200, dtype=np.float32)
+    said[7] = 0.2
+    many = replace(told, files=replace(told.files, labels=names), probabilities=said, label=7)
+    few = replace(many, label=100)
+    for each, wide in ((many, 0.2), (few, said[100])):
+        sheet = explain_sheet.draw(each, "y" * 300)
+        marked = (sheet == explain_sheet._MARK).all(axis=2).any(axis=0).sum()
+        assert marked > 0
+        assert marked == pytest.approx(wide * 414, abs=1)
 
 
 def test_the_sheet_and_its_line(colours, spots, tmp_path, capsys):
