@@ -256,7 +256,10 @@ def test_a_journal_is_of_one_process(tmp_path):
     path = tmp_path / "t.part"
     with journal.opened(path, MADE_WITH) as book:
         book.add([Record("a"), Record("b", error="tab\t, line\n")])
-        with pytest.raises(OSError, match="another process"), journal.opened(path, MADE_WITH):
+        with (
+            pytest.raises(OSError, match="another process is at work on it"),
+            journal.opened(path, MADE_WITH),
+        ):
             pass
     for torn in (b"{", b"x" * 100, b""):
         path.write_bytes(path.read_bytes() + torn)
