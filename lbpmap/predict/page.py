@@ -59,7 +59,7 @@ def head(title: str, settings: Settings, found: Survey, generator: str) -> Itera
     places = (
         ("summary", "Summary", True),
         ("time", "Over time", bool(found.spans)),
-        ("sheet", "All faces", found.faces > 0),
+        ("sheet", "Contact sheet", found.faces > 0),
         ("faces", "Face by face", bool(found.detailed)),
         ("missing", "Not seen", found.failed + found.faceless > 0),
         ("made", "How it was made", True),
@@ -124,7 +124,7 @@ def sheet(
     """Give the sheet of small faces; goes through no more records than it shows."""
     if not found.faces:
         return
-    yield '<section id="sheet">\n<h2>All faces</h2>\n'
+    yield '<section id="sheet">\n<h2>Contact sheet</h2>\n'
     if found.faces > SHEET:
         yield (
             f"<p>The first {SHEET:,} of {found.faces:,}; {found.faces - SHEET:,} more are not "

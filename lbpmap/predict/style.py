@@ -162,7 +162,8 @@ section>h2+p{color:var(--soft)}
 .figures{display:flex;flex-wrap:wrap;gap:1px;
  margin:1.25rem 0 0;background:var(--line);border:1px solid var(--line);border-radius:10px;
  overflow:hidden}
-.figures div{flex:1 1 8.5rem;background:var(--card);padding:.875rem 1rem;display:flex;flex-direction:column-reverse;
+.figures div{flex:1 1 8.5rem;background:var(--card);padding:.875rem 1rem;display:flex;
+ flex-direction:column-reverse;
  justify-content:flex-end}
 .figures dt{font-size:.8125rem;color:var(--soft)}
 .figures dd{margin:0;font-size:1.625rem;font-weight:600;letter-spacing:-.02em;line-height:1.25;
