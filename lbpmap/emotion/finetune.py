@@ -26,7 +26,7 @@ from lbpmap.caffe.formats.weights import read_blob
 from lbpmap.caffe.layers.plan import Layer
 from lbpmap.emotion import feed, runs
 from lbpmap.emotion.dataset import TRAIN, VALIDATION, read_dataset
-from lbpmap.emotion.devices import computing
+from lbpmap.emotion.devices import learning
 from lbpmap.emotion.runs import Best, Resume, Settings
 
 COLUMNS = (
@@ -141,7 +141,7 @@ def train(
         When a file cannot be read or written. The last snapshot then still is good.
     """
     run = _Run(Path(folder), threads, max_iter)
-    with computing(run.settings.device, run.settings.mixed_precision):
+    with learning(run.settings.device, run.settings.mixed_precision):
         run.start(weights)
         try:
             return run.learn(on_row or (lambda row: None), stop or (lambda: False))

@@ -169,7 +169,7 @@ def _face(plain: dict[str, Any]) -> Face:
 
 
 def rows(record: Record) -> Iterator[tuple[int | None, Face | None]]:
-    """Give the rows of a record in a table: one a face, with its number; one where there is none."""
+    """Give the rows of a record in a table: one a face, with its number, or one for none."""
     if not record.faces:
         yield None, None
     yield from enumerate(record.faces)
