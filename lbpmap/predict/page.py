@@ -16,7 +16,7 @@ from lbpmap.predict.survey import LISTED, VIDEOS, Survey
 SHEET = 600
 # A longer list is closed until somebody opens it.
 _LONG = 8
-_TABLE = "The table of the run (CSV) has all."
+_TABLE = "A table, <code>-o FILE.csv</code>, has all."
 
 # The browser itself sees to it that nothing is loaded and nothing runs.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'"
