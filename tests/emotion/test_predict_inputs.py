@@ -140,6 +140,17 @@ def test_a_thousand_mixed_files_are_a_thousand_rows(make_net, thousand, tmp_path
     assert f"1,000 inputs, {1000 - failed} faces, {failed} failed" in capsys.readouterr().err
 
 
+def test_tracebacks_when_asked_for(make_net, tmp_path, capsys):
+    make_net("mine")
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    assert main(["predict", str(tmp_path / "bad.png")]) == 1
+    assert "Traceback" not in capsys.readouterr().err
+    assert main(["predict", str(tmp_path / "bad.png"), "-v"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+    assert main(["predict", str(tmp_path / "bad.png")]) == 1
+    assert "Traceback" not in capsys.readouterr().err
+
+
 def test_lists_and_patterns(make_net, tmp_path, monkeypatch, capsys):
     make_net("mine")
     monkeypatch.chdir(tmp_path)
