@@ -175,8 +175,8 @@ def _time(frame: Any, stream: Any, number: int) -> float:
 
 
 def _quarter_turns(frame: Any) -> int:
-    """Say how often a frame is turned counter-clockwise; PyAV before 12.1 does not tell."""
-    return round(getattr(frame, "rotation", 0) / 90) % 4
+    """Say how often a frame is turned counter-clockwise."""
+    return round(frame.rotation / 90) % 4
 
 
 def _check_pixels(size: Any, name: str) -> None:

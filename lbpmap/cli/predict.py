@@ -62,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "inputs",
         metavar="INPUT",
         nargs="*",
+        type=_input,
         help="pictures, folders of them, patterns such as 'a/*.png', and videos",
     )
     add(
@@ -372,6 +373,12 @@ def _until(frames: Iterator[Item], seconds: float | None) -> Iterator[Item]:
             yield frame
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _input(text: str) -> str:
+    """Take an input as it is named."""
+    inputs.some_path(text)
+    return text
 
 
 def _seconds(text: str) -> float:

@@ -27,33 +27,32 @@ def bars(labels: Sequence[str], probabilities: Sequence[float], caption: str) ->
     caption : str
         For those who hear the page; plain text.
     """
+    return _folded(labels, probabilities, [percent(p) for p in probabilities], 1.0, caption)
+
+
+def counts(labels: Sequence[str], numbers: Sequence[int], caption: str) -> str:
+    """Draw how many faces have each label, as parts of all faces; in order as `bars`."""
+    total, most = sum(numbers) or 1, max(numbers, default=0) or 1
+    words = [f"{n:,} · {percent(n / total)}" for n in numbers]
+    return _folded(labels, numbers, words, most, caption)
+
+
+def _folded(
+    labels: Sequence[str], values: Sequence[float], words: Sequence[str], full: float, caption: str
+) -> str:
+    """Draw a table of bars; of many rows all but the first in a list that opens."""
     order = list(range(len(labels)))
     if len(labels) > _MANY:
-        order.sort(key=lambda i: -probabilities[i])
-    best = max(probabilities, default=0.0)
-    rows = [
-        _row(labels[i], i, p, percent(p), probabilities[i] == best)
-        for i in order
-        for p in (probabilities[i],)
-    ]
+        order.sort(key=lambda i: -values[i])
+    best = max(values, default=0.0)
+    rows = [_row(labels[i], i, values[i] / full, words[i], values[i] == best) for i in order]
     if len(rows) <= _MANY:
         return _table(rows, caption)
-    rest = math.fsum(probabilities[i] for i in order[_FIRST:])
+    rest = math.fsum(values[i] for i in order[_FIRST:]) / (math.fsum(values) or 1)
     return (
         f"{_table(rows[:_FIRST], caption)}<details><summary>{len(rows) - _FIRST} more labels, "
         f"together {percent(rest)}</summary>{_table(rows[_FIRST:], caption)}</details>"
     )
-
-
-def counts(labels: Sequence[str], numbers: Sequence[int], caption: str) -> str:
-    """Draw how many faces have each label, as parts of all faces."""
-    total = sum(numbers) or 1
-    most = max(numbers, default=0) or 1
-    rows = [
-        _row(label, i, n / most, f"{n:,} · {percent(n / total)}", n == most)
-        for i, (label, n) in enumerate(zip(labels, numbers))
-    ]
-    return _table(rows, caption)
 
 
 def _table(rows: Sequence[str], caption: str) -> str:

@@ -6,7 +6,6 @@ group is written at once; a line without an end was cut short by a crash and cou
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -16,7 +15,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from lbpmap._files import PathLike, regular_size
+from lbpmap._files import PathLike, lock, regular_size
 from lbpmap.predict.records import Record, Settings, from_json, to_json
 
 # Within a line; JSON writes a tab in a text otherwise.
@@ -49,7 +48,7 @@ def opened(path: PathLike, settings: Settings) -> Iterator[Journal]:
         regular_size(path, "the journal of a run that was broken off")
     # Unbuffered: what is not written at once is not tried again when the file is closed.
     with open(path, "ab", buffering=0) as file:
-        _lock(file, path)
+        lock(file, path)
         journal = Journal(Path(path), file)
         if journal.is_empty():
             journal.begin(settings)
@@ -136,20 +135,6 @@ class Journal:
     def _whole_lines(self) -> int:
         with open(self.path, "rb") as file:
             return sum(len(line) for line in file if line.endswith(b"\n"))
-
-
-def _lock(file: FileIO, path: PathLike) -> None:
-    """Take the file for this process alone; where the system has no such locks, do without."""
-    try:
-        import fcntl
-    except ImportError:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EAGAIN):
-            raise OSError(f"{path}: another process is writing to it") from None
-        raise
 
 
 def _shown(value: object) -> str:

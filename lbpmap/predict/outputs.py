@@ -71,10 +71,8 @@ def read(path: PathLike, settings: Settings) -> Iterator[Record]:
     OSError, ValueError
         When it cannot be read, or is of another run.
     """
-    kind = FORMATS[suffix(path)]
-    if not regular_size(path, "the output of a run"):
-        raise ValueError(f"{path}: empty; remove it, or name another output")
-    return kind.read(path, settings)
+    regular_size(path, "the output of a run")
+    return FORMATS[suffix(path)].read(path, settings)
 
 
 def suffix(path: PathLike) -> str:
@@ -109,10 +107,13 @@ def _write_csv(path: PathLike, settings: Settings, records: Records, shape: Shap
         # Names that are no UTF-8 come back as they were.
         text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
         table = csv.writer(text, lineterminator="\n")
+        quoting = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
         table.writerow([column.name for column in chosen])
         for record in records():
+            # Python before 3.13 leaves a lone carriage return without the quotes that it needs.
+            writer = quoting if "\r" in f"{record.path}{record.error}" else table
             for number, face in rows(record):
-                table.writerow([column.value(record, number, face) for column in chosen])
+                writer.writerow([column.value(record, number, face) for column in chosen])
         text.detach()
 
 
@@ -121,7 +122,11 @@ def _read_csv(path: PathLike, settings: Settings) -> Iterator[Record]:
 
     def lines() -> Iterator[Mapping[str, Any]]:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-            for row in csv.DictReader(file):
+            table = csv.DictReader(file)
+            missing = [name for name in kinds if name not in (table.fieldnames or ())]
+            if missing:
+                raise KeyError(missing[0])
+            for row in table:
                 yield {name: kind(row[name]) if row[name] else None for name, kind in kinds.items()}
 
     return _gathered(path, lines(), settings, from_row)

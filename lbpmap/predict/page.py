@@ -16,6 +16,7 @@ from lbpmap.predict.survey import LISTED, VIDEOS, Survey
 SHEET = 600
 # A longer list is closed until somebody opens it.
 _LONG = 8
+_TABLE = "A table, <code>-o FILE.csv</code>, has all."
 
 # The browser itself sees to it that nothing is loaded and nothing runs.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'"
@@ -58,7 +59,7 @@ def head(title: str, settings: Settings, found: Survey, generator: str) -> Itera
     places = (
         ("summary", "Summary", True),
         ("time", "Over time", bool(found.spans)),
-        ("sheet", "All faces", found.faces > 0),
+        ("sheet", "Contact sheet", found.faces > 0),
         ("faces", "Face by face", bool(found.detailed)),
         ("missing", "Not seen", found.failed + found.faceless > 0),
         ("made", "How it was made", True),
@@ -123,11 +124,11 @@ def sheet(
     """Give the sheet of small faces; goes through no more records than it shows."""
     if not found.faces:
         return
-    yield '<section id="sheet">\n<h2>All faces</h2>\n'
+    yield '<section id="sheet">\n<h2>Contact sheet</h2>\n'
     if found.faces > SHEET:
         yield (
-            f"<p>The first {SHEET:,} of {found.faces:,}; {found.faces - SHEET:,} more are in the "
-            f"table, not here.</p>\n"
+            f"<p>The first {SHEET:,} of {found.faces:,}; {found.faces - SHEET:,} more are not "
+            f"shown. {_TABLE}</p>\n"
         )
     yield "<ol>"
     for number, record, which in numbered(records):
@@ -196,14 +197,14 @@ def at_large(
         most = len(found.detailed)
         rest = (
             f": the first {most - most // 2:,}, and of the others those over which nets disagree "
-            "most. All are in the table"
+            "most"
             if len(settings.nets) > 1
-            else ", the first ones. All are in the table"
+            else ", the first ones"
         )
-        yield f"{most:,} of {count(found.faces, 'face')}{rest}. "
+        yield f"{most:,} of {count(found.faces, 'face')}{rest}. {_TABLE} "
     yield (
-        "Codes and mapped pictures are made at the face&rsquo;s own size, as nets get them, and "
-        "only shrunk to be shown here: fine grain blends.</p>\n"
+        "Codes (of radius 1) and mapped pictures are made at the face&rsquo;s own size, as nets "
+        "get them, and only shrunk to be shown here: fine grain blends.</p>\n"
     )
     if len(settings.nets) > 1:
         yield (
@@ -255,13 +256,13 @@ def _by_net(settings: Settings, face: Face) -> str:
         f"{len(apart)} of {len(face.by_net)} {'finds' if len(apart) == 1 else 'find'} another "
         "label more probable"
         if apart
-        else f"all {len(face.by_net)} find the same label most probable"
+        else f"All {len(face.by_net)} find the same label most probable"
     )
     return f'<h4>Net by net</h4><p class="meta">{said}.</p>{charts.net_bars(settings.labels, face)}'
 
 
 def _caption(kind: str) -> str:
-    return {"face": "the face", "codes": "codes, radius 1"}.get(kind) or name(kind)
+    return name(kind).replace("_", "_<wbr>")
 
 
 def _meta(record: Record, which: int) -> str:
@@ -294,14 +295,20 @@ def missing(found: Survey) -> Iterator[str]:
         opened = " open" if number <= _LONG else ""
         yield f"<details{opened}><summary>{words}: {number:,}</summary>"
         if number > LISTED:
-            yield f'<p class="meta">The first {LISTED}; the table has all.</p>'
+            yield f'<p class="meta">The first {LISTED}. {_TABLE}</p>'
         yield '<ul class="listed">'
         for record in records:
             when = "" if record.time is None else f" · {clock(record.time, tenths=True)}"
-            why = "" if record.error is None else f'<span class="why">{name(record.error)}</span>'
+            why = "" if record.error is None else f'<span class="why">{_why(record)}</span>'
             yield f"<li>{name(record.path)}{when}{why}</li>"
         yield "</ul></details>\n"
     yield "</section>\n"
+
+
+def _why(record: Record) -> str:
+    """Give an error without the path that stands above it."""
+    said, path = str(record.error), f"{record.path}: "
+    return name(said[len(path) :] if said.startswith(path) else said)
 
 
 def made(settings: Settings, threshold: float) -> Iterator[str]:

@@ -7,6 +7,7 @@ While the nets look at some faces, the next ones are read, searched for faces an
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,6 +35,8 @@ from lbpmap.representations import (
 from lbpmap.transform import mapped_lbp, to_gray
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)  # tracebacks of what a record says in a line
 
 # Pictures in which faces are searched wait side by side: a group ends where they hold so many
 # pixels (three telephone's photos; 120 MB).
@@ -137,6 +140,7 @@ def _read(item: Item) -> _Seen:
 
 def _why(path: str, error: Exception) -> str:
     """Say what is wrong with an input, without its name, which stands beside it."""
+    _log.debug("%s", printable(path), exc_info=error)
     said, name = one_line(error), f"{printable(path)}: "
     return said[len(name) :] if said.startswith(name) else said
 

@@ -6,6 +6,7 @@ Nothing here fails for an input: one that is not there is an item, whose record 
 from __future__ import annotations
 
 import glob
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from lbpmap import _files, pictures, video
 from lbpmap._arrays import U8
 from lbpmap._decode import printable
 from lbpmap._errors import one_line
+
+_log = logging.getLogger(__name__)
 
 # A line takes at most what a path takes; as many as fit are read.
 _MAX_LIST_BYTES = 1 << 28
@@ -159,6 +162,7 @@ def items(
                 if (path, frame.number) not in left_out:
                     yield Item(path, frame.number, frame.time, frame.pixels)
         except (OSError, ValueError) as error:
+            _log.debug("%s", printable(path), exc_info=error)
             yield Item(path, error=one_line(error))
 
 

@@ -159,10 +159,11 @@ nav{margin-top:1.25rem}
 nav ul{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;font-size:.9375rem}
 section{margin-top:3.5rem}
 section>h2+p{color:var(--soft)}
-.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.5rem,1fr));gap:1px;
+.figures{display:flex;flex-wrap:wrap;gap:1px;
  margin:1.25rem 0 0;background:var(--line);border:1px solid var(--line);border-radius:10px;
  overflow:hidden}
-.figures div{background:var(--card);padding:.875rem 1rem;display:flex;flex-direction:column-reverse;
+.figures div{flex:1 1 8.5rem;background:var(--card);padding:.875rem 1rem;display:flex;
+ flex-direction:column-reverse;
  justify-content:flex-end}
 .figures dt{font-size:.8125rem;color:var(--soft)}
 .figures dd{margin:0;font-size:1.625rem;font-weight:600;letter-spacing:-.02em;line-height:1.25;
@@ -196,9 +197,10 @@ section>h2+p{color:var(--soft)}
  border-radius:8px;background:var(--track);margin-bottom:.375rem}
 #sheet a:hover img,#sheet a:hover .none{outline:2px solid var(--link);outline-offset:2px}
 #sheet img{display:block}
-#sheet .says{display:flex;flex-wrap:wrap;align-items:baseline;gap:0 .35rem}
+#sheet .says{display:block}
+#sheet .says .dot,#sheet .says bdi{margin-right:.35rem}
 #sheet .says bdi{font-weight:600;overflow-wrap:anywhere}
-#sheet .says .n{margin-left:auto;color:var(--soft)}
+#sheet .says .n{color:var(--soft)}
 #sheet .file{display:block;color:var(--soft);font-size:.75rem;overflow:hidden;
  text-overflow:ellipsis;white-space:nowrap}
 #sheet .chip{margin-top:.25rem;font-size:.6875rem;line-height:1.125rem;padding:0 .4rem}
@@ -208,17 +210,17 @@ article{background:var(--card);border:1px solid var(--line);border-radius:12px;p
  margin-top:1rem;display:grid;grid-template-columns:15.5rem minmax(0,1fr);gap:1rem 2rem}
 article:target{border-color:var(--link);box-shadow:0 0 0 1px var(--link)}
 article>div{min-width:0}
-article .top{grid-column:1/-1;display:flex;flex-wrap:wrap;gap:.25rem 1.5rem;align-items:baseline;
- justify-content:space-between}
-article .says{display:flex;flex-wrap:wrap;gap:.25rem .5rem;align-items:center;margin:0;
+article .top{grid-column:1/-1}
+article .says{display:flex;flex-wrap:wrap;gap:.25rem .5rem;align-items:center;margin:.5rem 0 0;
  overflow-wrap:anywhere}
 article .meta{margin-top:.25rem}
-.portraits{display:grid;grid-template-columns:repeat(3,minmax(0,1fr));gap:.75rem .5rem}
+.portraits{display:grid;grid-template-columns:repeat(3,minmax(0,1fr));gap:.75rem .5rem;
+ align-content:start}
 figure{margin:0;min-width:0}
 figure img,figure .none{width:100%;height:auto;aspect-ratio:1;object-fit:contain;
  background:var(--track);border-radius:6px}
 figure img{display:block}
-figure.large{grid-column:1/-1}
+figure.large{grid-column:span 2;grid-row:span 2}
 figure.large img,figure.large .none{border-radius:8px}
 figcaption{font-size:.6875rem;line-height:1.3;color:var(--soft);margin-top:.25rem;
  overflow-wrap:anywhere}
@@ -282,14 +284,12 @@ header,main,footer{padding-left:1rem;padding-right:1rem}
 header{padding-top:2rem}
 h1{font-size:1.625rem}
 section{margin-top:2.75rem}
-.figures{grid-template-columns:1fr 1fr}
-.figures div:last-child:nth-child(odd){grid-column:1/-1}
+.figures div{flex-basis:45%}
 article,.video{padding:1rem}
 article{grid-template-columns:minmax(0,1fr)}
 #sheet ol{grid-template-columns:repeat(auto-fill,minmax(6rem,1fr))}
 .portraits{grid-template-columns:repeat(4,minmax(0,1fr))}
 figure img{display:block}
-figure.large{grid-column:span 2;grid-row:span 2}
 .bars th{width:6rem}
 #counts .bars td.n{width:6rem}
 dl.made{grid-template-columns:minmax(0,1fr);gap:0}
@@ -298,7 +298,7 @@ dl.made dd{margin-bottom:.5rem}
 @media print{
 body{font-size:10pt}
 header{padding-top:0}
-nav,summary{display:none}
+nav{display:none}
 details::details-content{content-visibility:visible;block-size:auto}
 section{margin-top:2rem}
 article,.video,.cards>li,#sheet li,.bars tr,.listed li{break-inside:avoid}

@@ -14,6 +14,8 @@ from lbpmap.predict.records import Record, Settings
 
 #: At most so many failed inputs, inputs without a face, and videos are shown.
 LISTED, VIDEOS = 200, 12
+# Sums of single precision may be a little over 1.
+_MOST = 1.001
 
 
 @dataclass
@@ -140,7 +142,7 @@ def check(record: Record, settings: Settings) -> None:
         raise ValueError(f"{name}: frame {one_line(repr(record.frame))}; expected a number or none")
     for face in record.faces:
         for whose, shares in (("all nets", face.probabilities), *face.by_net.items()):
-            if len(shares) != len(settings.labels) or not all(0 <= p <= 1 for p in shares):
+            if len(shares) != len(settings.labels) or not all(0 <= p <= _MOST for p in shares):
                 raise ValueError(
                     f"{name}: {one_line(whose)}: expected {len(settings.labels)} probabilities "
                     f"between 0 and 1, got {one_line(repr(shares))}"

@@ -9,6 +9,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,14 @@ from pathlib import Path
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# The browser listens at descriptor 3 and answers at 4, whatever numbers the pipes have here.
+_LAUNCH = """
+import fcntl, os, sys
+pipes = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3]]
+os.dup2(pipes[0], 3)
+os.dup2(pipes[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 _PATIENCE = 60  # seconds that any one answer may take on a busy machine
 
 
@@ -99,7 +108,7 @@ def open_page(browser: str, profile: Path) -> Iterator[Page]:
     its_in, into = os.pipe()
     out, its_out = os.pipe()
     command = [
-        *("sh", "-c", f'exec "$@" 3<&{its_in} 4>&{its_out}', "sh", browser),
+        *(sys.executable, "-c", _LAUNCH, str(its_in), str(its_out), browser),
         *("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
         *("--remote-debugging-pipe", f"--user-data-dir={profile}", "--no-first-run"),
         *("--disable-background-networking", "--disable-dev-shm-usage"),
@@ -115,14 +124,12 @@ def open_page(browser: str, profile: Path) -> Iterator[Page]:
     os.close(its_in)
     os.close(its_out)
     try:
-        page = Page(into, out)
-        yield page
-        page.ask("Browser.close") if process.poll() is None else None
+        yield Page(into, out)
     finally:
+        os.close(into)  # at the end of its pipe it goes
         try:
             process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        os.close(into)
         os.close(out)
