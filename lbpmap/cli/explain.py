@@ -130,18 +130,7 @@ def run(args: argparse.Namespace) -> int:
 def _choose(named: str | None, models: Path | None) -> NetFiles:
     from lbpmap.emotion import registry, selection
 
-    if named is None:
-        nets = registry.find_nets(models)
-        chosen = [files for files in nets.values() if files.weights is not None][:1]
-        if not chosen:
-            roots = registry.search_path(models)
-            raise FileNotFoundError(
-                f"no weights in {', '.join(map(str, roots))} for any of {', '.join(nets)}: each "
-                f"net is a folder of its name there; where to get the released ones: "
-                f"{roots[-1] / 'README.md'}"
-            )
-    else:
-        chosen = selection.select_nets([named], models)
+    chosen = selection.select_nets([named], models) if named else selection.ready_nets(models)[:1]
     if len(chosen) > 1:
         raise ValueError(
             f"{named}: {len(chosen)} nets, and one at a time is explained: name one of "
