@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from lbpmap.caffe.export.about import read_about
 from lbpmap.caffe.export.checking import TOLERANCE, Trial
-from lbpmap.caffe.export.files import FORMATS, Exported, export
+from lbpmap.caffe.export.files import FORMATS, Exported, export, export_files, set_items
 from lbpmap.caffe.export.onnx_net import FORMS, OPSET, Front
 from lbpmap.caffe.export.onnx_writer import Writer
 
@@ -22,5 +22,7 @@ __all__ = [
     "Trial",
     "Writer",
     "export",
+    "export_files",
     "read_about",
+    "set_items",
 ]

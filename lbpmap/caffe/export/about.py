@@ -43,6 +43,7 @@ _METADATA, _ENTRY_KEY, _ENTRY_VALUE = 14, 1, 2
 
 def describe(
     net: Net,
+    inputs: Mapping[str, Lengths],
     lengths: Mapping[str, Lengths],
     sources: Mapping[str, PathLike],
     more: Mapping[str, Any],
@@ -52,8 +53,10 @@ def describe(
     Parameters
     ----------
     net : Net
+    inputs : dict of tuple
+        What the file takes.
     lengths : dict of tuple
-        Of its blobs.
+        Of the net's blobs.
     sources : dict of path
         The files it was read from.
     more : dict
@@ -67,7 +70,7 @@ def describe(
         "format": FORMAT,
         "lbpmap": __version__,
         "net": net.name,
-        "inputs": {name: list(lengths[name]) for name in net.inputs},
+        "inputs": {name: list(each) for name, each in inputs.items()},
         "outputs": {name: list(lengths[name]) for name in net.outputs},
         "sources": {
             kind: {"name": Path(path).name, "sha256": sha256(path)}

@@ -13,12 +13,13 @@ import numpy as np
 from lbpmap._arrays import Array
 from lbpmap._errors import one_line
 from lbpmap._files import PathLike, atomic_path
-from lbpmap.caffe import engine
+from lbpmap.caffe import engine, graph
 from lbpmap.caffe.export import about, checking, sizes
 from lbpmap.caffe.export.checking import Trial
 from lbpmap.caffe.export.onnx_net import Front, model, refuse
 from lbpmap.caffe.export.onnx_writer import NeedsFixed
 from lbpmap.caffe.export.sizes import Lengths
+from lbpmap.caffe.formats import prototxt
 from lbpmap.caffe.formats.messages import TEST
 from lbpmap.caffe.layers.plan import Layer
 from lbpmap.caffe.net import Net
@@ -63,7 +64,14 @@ class _Job:
     candidates: list[dict[str, Lengths]] = field(default_factory=list)
 
     def about(self, lengths: Mapping[str, Lengths]) -> str:
-        return about.describe(self.net, lengths, self.sources, self.more)
+        """Say what the file is, with these free axes."""
+        return about.describe(self.net, self.inputs(lengths), lengths, self.sources, self.more)
+
+    def inputs(self, lengths: Mapping[str, Lengths]) -> dict[str, Lengths]:
+        """Give the inputs of the file, which a front has of its own."""
+        if self.front is not None:
+            return {name: each for name, (_, each) in self.front.inputs.items()}
+        return {name: lengths[name] for name in self.net.inputs}
 
 
 def export(
@@ -158,6 +166,62 @@ def export(
     return Exported(Path(path), size, inputs, worst)
 
 
+def export_files(
+    deploy: PathLike, weights: PathLike, path: PathLike, *, batch: int | None = None
+) -> Exported:
+    """Write the net of a prototxt and a caffemodel for other stacks.
+
+    Parameters
+    ----------
+    deploy, weights : str or path
+    path : str or path
+        As for `export`.
+    batch : int, optional
+        How many items the file takes, no more and no less, each of the prototxt's size. Left out,
+        both are as free as the net allows.
+
+    Returns
+    -------
+    Exported
+
+    Raises
+    ------
+    ImportError, OSError, RuntimeError, ValueError
+        As `export`; when the two are of different nets, or the net runs Python code.
+    """
+    named = graph.python_layers(prototxt.read_net(deploy))
+    if named:
+        raise ValueError(
+            f'{deploy}: layer "{one_line(named[0])}" (Python): runs code of its own, which no file '
+            f"can hold; export a net without it"
+        )
+    net = Net(deploy, TEST, weights=weights)
+    unfilled = net.unfilled_layers()
+    if unfilled:
+        raise ValueError(
+            f"{weights}: has no weights for {', '.join(unfilled)} of {deploy}: they are of "
+            f"different nets"
+        )
+    set_items(net, batch)
+    sources = {"deploy": deploy, "weights": weights}
+    return export(net, path, fixed=batch is not None, sources=sources)
+
+
+def set_items(net: Net, batch: int | None) -> None:
+    """Let a net take so many items; None leaves it as it is.
+
+    Raises
+    ------
+    ValueError
+        When the net, or its parameters, would not fit.
+    """
+    if batch is None:
+        return
+    for name in net.inputs:
+        net.blobs[name].reshape(batch, *net.blobs[name].shape[1:])
+    net.reshape()
+
+
 def _check(net: Net) -> None:
     if not all(isinstance(layer, Layer) for layer in net.layers):
         raise TypeError('export: net is one of the engine "real"; read it with another engine')
@@ -194,8 +258,7 @@ def _write_onnx(job: _Job, path: Path) -> _Written:
         ) from None
     worst = checking.differences(_onnx_run(path), job.trials(lengths))
     checking.refuse_wrong(worst, f"{job.net.name} in ONNX Runtime")
-    taken = {name: lengths[name] for name in job.net.inputs}
-    return {k: v[1] for k, v in job.front.inputs.items()} if job.front else taken, worst
+    return job.inputs(lengths), worst
 
 
 def _freest(job: _Job) -> tuple[dict[str, Lengths], Any]:
@@ -280,7 +343,7 @@ def _write_pt2(job: _Job, path: Path) -> _Written:
 
     worst = checking.differences(run, job.trials(lengths))
     checking.refuse_wrong(worst, f"{job.net.name} in PyTorch")
-    return {name: lengths[name] for name in job.net.inputs}, worst
+    return job.inputs(lengths), worst
 
 
 def _freest_program(

@@ -88,11 +88,12 @@ class Front:
     inputs : dict of (type, lengths)
         The file's inputs in the place of the net's: an ONNX element type, and lengths or names.
     write : callable
-        Called with a `Writer`; appends the nodes and gives the tensor for the net's only input.
+        Called with a `Writer` and the name of the net's only input; appends nodes that make a
+        tensor of that name.
     """
 
     inputs: Mapping[str, tuple[int, Lengths]]
-    write: Callable[[Writer], str]
+    write: Callable[[Writer, str], None]
 
 
 def no_form(layer: Layer) -> str | None:
@@ -227,8 +228,10 @@ class _Graph:
         if front is not None:
             if len(net.inputs) != 1:
                 raise ValueError(f"{net.name}: has {len(net.inputs)} inputs, expected one")
-            name = net.inputs[0]
-            self._made[name] = self._value(front.write(self.writer), name)
+            clash = sorted(set(outer) & set(net.blobs))
+            if clash:
+                raise ValueError(f"{net.name}: has a blob {clash[0]!r}, as the file's input is named")
+            front.write(self.writer, net.inputs[0])
 
     def append(self, layer: Layer) -> None:
         """Write a layer's nodes."""
