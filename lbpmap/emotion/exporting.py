@@ -80,7 +80,10 @@ def export_net(
     arrays: dict[str, Array] = {} if mean.shape[1:] == (1, 1) else {"mean": mean}
     if shown.table is not None:
         arrays["table"] = np.array(shown.table.lookup(_code_255(shown)))
-    settings: dict[str, Any] = {"more": _said(loaded, shown, mean, takes), "sources": _sources(files)}
+    settings: dict[str, Any] = {
+        "more": _said(loaded, shown, mean, takes),
+        "sources": _sources(files),
+    }
     if takes == "blob":
         return export(loaded.net, path, fixed=batch is not None, arrays=arrays, **settings)
     front = picture_nodes.front(shown, files.size, files.crop, mean)

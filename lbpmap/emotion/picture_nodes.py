@@ -127,7 +127,9 @@ def _codes(nodes: _Nodes, chosen: Representation, gray: str) -> str:
             for part in parts[1:]:
                 total = nodes.add("Add", total, part)
             bit = nodes.add("GreaterOrEqual", total, limit)
-        worth = nodes.add("Mul", nodes.add("Cast", bit, to=_INT64), nodes.constant(1 << i, np.int64))
+        worth = nodes.add(
+            "Mul", nodes.add("Cast", bit, to=_INT64), nodes.constant(1 << i, np.int64)
+        )
         last = i == chosen.points - 1
         top = nodes.writer.fresh(CODES) if last else None
         code = nodes.add("Add", code or nodes.constant(0, np.int64), worth, top=top)

@@ -119,9 +119,7 @@ def test_both_ways_of_the_mean(onnx, make_net, tmp_path, mode):
     loaded = ensemble.load_net(registry.find_nets()["mine"], mean_mode=mode)
     picture = RNG.integers(0, 256, (50, 44, 3), np.uint8)
     (blob,) = showing(onnx, path, "data").run(["data"], {"picture": picture})
-    wanted = lbpmap.caffe_blob(
-        picture, "rgb", mean=loaded.mean, size=32, crop=28, mean_mode="crop"
-    )
+    wanted = lbpmap.caffe_blob(picture, "rgb", mean=loaded.mean, size=32, crop=28, mean_mode="crop")
     np.testing.assert_allclose(blob, wanted, atol=1e-4)
 
 

@@ -80,10 +80,14 @@ def _trial(net: Net, rng: np.random.Generator, scale: float, shapes: dict[str, S
     inputs: dict[str, F32] = {}
     for name, shape in shapes.items():
         limit = _places(net, name, shapes)
-        drawn = rng.standard_normal(shape) * scale if limit is None else rng.integers(limit, size=shape)
-        inputs[name] = drawn.astype(np.float32)
+        if limit is None:
+            inputs[name] = (rng.standard_normal(shape) * scale).astype(np.float32)
+        else:
+            inputs[name] = rng.integers(limit, size=shape).astype(np.float32)
         net.blobs[name].reshape(*shape)
-    out = net.forward(**inputs)
+    for name, values in inputs.items():
+        net.blobs[name].data[...] = values
+    out = net.forward()
     return Trial(inputs, {k: v.copy() for k, v in out.items() if k not in inputs})
 
 

@@ -265,22 +265,18 @@ def _freest(job: _Job) -> tuple[dict[str, Lengths], Any]:
     """Write the graph with as many free axes as its layers allow."""
     for lengths in job.candidates:
         try:
-            return lengths, model(
-                job.net, lengths, job.about(lengths), job.arrays, job.front
-            )
+            return lengths, model(job.net, lengths, job.about(lengths), job.arrays, job.front)
         except NeedsFixed:
             continue
     raise AssertionError("a layer wants fixed sizes, and has them")
 
 
 def _onnx_run(path: Path) -> checking.Run:
-    import onnxruntime
+    import onnxruntime  # type: ignore[import-untyped]
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        str(path), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     wanted = {each.name for each in session.get_inputs()}
 

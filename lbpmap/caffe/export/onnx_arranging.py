@@ -31,9 +31,7 @@ def slice_(at: Place) -> None:
 
 def reshape(at: Place) -> None:
     """Reshape, to the shape that was planned; Flatten likewise."""
-    at.reshape(
-        at.bottoms[0].name, at.bottoms[0].lengths, at.tops[0].lengths, top=at.tops[0].name
-    )
+    at.reshape(at.bottoms[0].name, at.bottoms[0].lengths, at.tops[0].lengths, top=at.tops[0].name)
 
 
 def crop(at: Place) -> None:

@@ -172,10 +172,11 @@ def model(
         held = writer.initializer(array, name)
         # Without a reader ONNX Runtime would warn of it whenever the file is opened.
         writer.add("Identity", [held], [writer.fresh(f"{name}/kept")], f"{name}/kept")
+    inputs: dict[str, tuple[int, Lengths]] = {}
     if front is None:
-        inputs = {name: (TensorProto.FLOAT, lengths[name]) for name in net.inputs}
+        inputs.update({name: (TensorProto.FLOAT, lengths[name]) for name in net.inputs})
     else:
-        inputs = dict(front.inputs)
+        inputs.update(front.inputs)
     made = helper.make_graph(
         writer.nodes,
         net.name or "net",
@@ -230,14 +231,14 @@ class _Graph:
                 raise ValueError(f"{net.name}: has {len(net.inputs)} inputs, expected one")
             clash = sorted(set(outer) & set(net.blobs))
             if clash:
-                raise ValueError(f"{net.name}: has a blob {clash[0]!r}, as the file's input is named")
+                raise ValueError(f"{net.name}: has a blob {clash[0]!r}, as the file has an input")
             front.write(self.writer, net.inputs[0])
 
     def append(self, layer: Layer) -> None:
         """Write a layer's nodes."""
         bottoms = [self._made[name] for name in layer.param.bottom]
         if layer.type == "Split":
-            self._made.update({name: bottoms[0] for name in layer.param.top})
+            self._made.update(dict.fromkeys(layer.param.top, bottoms[0]))
         elif layer.type not in _UNSEEN:
             tops = [self._value(self._tensor(name), name) for name in layer.param.top]
             FORMS[layer.type](Place(self.writer, layer, bottoms, tops))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from lbpmap.caffe.layers.windows import Windows
 _MAX: int = MESSAGES["PoolingParameter"].MAX
 _WITHIN_CHANNEL: int = MESSAGES["LRNParameter"].WITHIN_CHANNEL
 # Where Caffe's maximum starts.
-_LOWEST = np.finfo(np.float32).min
+_LOWEST = float(np.finfo(np.float32).min)
 # ONNX Runtime convolves over so many axes.
 _MAX_AXES = 3
 
@@ -114,9 +115,7 @@ def _max(at: Place, x: str, over: pools.Padded, top: str | None) -> str:
     if not over.fits_nodes:
         x = at.add("Pad", x, at.ints(_on_planes(over)), at.floats(_LOWEST))
         pads = (0, 0, 0, 0)
-    return at.add(
-        "MaxPool", x, top=top, kernel_shape=over.kernel, strides=over.stride, pads=pads
-    )
+    return at.add("MaxPool", x, top=top, kernel_shape=over.kernel, strides=over.stride, pads=pads)
 
 
 def _on_planes(over: pools.Padded) -> list[int]:
@@ -125,7 +124,7 @@ def _on_planes(over: pools.Padded) -> list[int]:
 
 
 def _max_and_mask(at: Place, bottom: Value, over: pools.Padded) -> None:
-    """Indices count through the whole blob, the mask through each plane."""
+    """Count places in a plane, as the mask does, not in the whole blob."""
     if not over.fits_nodes:
         raise NoForm("has windows of nothing but padding in its mask; leave its second top out")
     plane = math.prod(fixed(length) for length in bottom.lengths[2:])
@@ -142,7 +141,7 @@ def _max_and_mask(at: Place, bottom: Value, over: pools.Padded) -> None:
 
 def _average(at: Place, x: Value, fit: Windows, over: pools.Padded, top: str | None) -> str:
     hangs = over.overhangs(fit.pad)
-    settings = {"kernel_shape": over.kernel, "strides": over.stride}
+    settings: dict[str, Any] = {"kernel_shape": over.kernel, "strides": over.stride}
     if not hangs and over.fits_nodes:
         pads = (*over.before, *over.after)
         return at.add("AveragePool", x.name, top=top, pads=pads, count_include_pad=1, **settings)
@@ -153,6 +152,8 @@ def _average(at: Place, x: Value, fit: Windows, over: pools.Padded, top: str | N
     if not any(isinstance(length, str) for length in x.lengths[2:]):
         factor = pools.average_factor(fit, x.shape[2:])
         return at.add("Mul", mean, at.floats(factor[None, None]), top=top)
+    if any(stride > k for stride, k in zip(over.stride, over.kernel)):
+        raise NeedsFixed  # windows may lie behind the image, where Caffe divides by less than 0
     # The mean of ones on image and padding, zeros behind, is how much of a window counts.
     sides = at.add("Slice", at.add("Shape", x.name), at.ints([2]), at.ints([4]))
     sides = at.add("Add", sides, at.ints([2 * q for q in fit.pad]))
@@ -186,9 +187,7 @@ def lrn(at: Place) -> None:
     p, bottom, top = at.layer.param.lrn_param, at.bottoms[0], at.tops[0]
     n = p.local_size
     if p.norm_region != _WITHIN_CHANNEL:
-        at.add(
-            "LRN", bottom.name, top=top.name, size=n, alpha=p.alpha, beta=p.beta, bias=p.k
-        )
+        at.add("LRN", bottom.name, top=top.name, size=n, alpha=p.alpha, beta=p.beta, bias=p.k)
         return
     half = n // 2
     mean = at.add(

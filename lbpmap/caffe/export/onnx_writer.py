@@ -21,7 +21,7 @@ class NoForm(ValueError):
     """A layer that ONNX has no nodes for; the text says why, and what to do."""
 
 
-class NeedsFixed(Exception):  # noqa: N818 - no error: the net is then written for fixed sizes
+class NeedsFixed(Exception):
     """A layer that can only be written where an axis has one length."""
 
 

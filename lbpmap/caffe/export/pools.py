@@ -67,9 +67,7 @@ def padded(fit: Windows, size: Shape, lengths: Sequence[Length], *, round_up: bo
     """
     after = []
     pads = any(fit.pad)
-    for n, length, k, s, q, out in zip(
-        size, lengths, fit.kernel, fit.stride, fit.pad, fit.out
-    ):
+    for n, length, k, s, q, out in zip(size, lengths, fit.kernel, fit.stride, fit.pad, fit.out):
         if not isinstance(length, str):
             after.append(max(0, (out - 1) * s + k - n - q))
         elif round_up:

@@ -84,9 +84,9 @@ def _planned(net: Net, inputs: dict[str, Shape]) -> dict[str, Shape] | None:
     return shapes if fits else None
 
 
-def _named(net: Net, fixed: dict[str, Shape], planned: Sequence[dict[str, Shape]]) -> dict[
-    str, Lengths
-]:
+def _named(
+    net: Net, fixed: dict[str, Shape], planned: Sequence[dict[str, Shape]]
+) -> dict[str, Lengths]:
     """Put names in the place of lengths that are not always the same."""
     axes: dict[str, list[int]] = {}
     if planned:
