@@ -247,7 +247,7 @@ def _write_onnx(job: _Job, path: Path) -> _Written:
 
     lengths, made = _freest(job)
     with open(path, "wb") as file:
-        file.write(made.SerializeToString())
+        made.write(file)
     del made
     try:
         onnx.checker.check_model(str(path), full_check=True)

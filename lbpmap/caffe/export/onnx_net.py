@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lbpmap._arrays import Array
 from lbpmap._errors import one_line
@@ -17,14 +17,12 @@ from lbpmap.caffe.export import onnx_arranging as arranging
 from lbpmap.caffe.export import onnx_elementwise as elementwise
 from lbpmap.caffe.export import onnx_windows as windows
 from lbpmap.caffe.export.about import KEY
+from lbpmap.caffe.export.onnx_file import OnnxFile
 from lbpmap.caffe.export.onnx_writer import NoForm, Place, Value, Writer
 from lbpmap.caffe.export.sizes import Lengths
 from lbpmap.caffe.layers import shapes
 from lbpmap.caffe.layers.plan import Layer
 from lbpmap.caffe.net import Net
-
-if TYPE_CHECKING:
-    import onnx
 
 # ONNX Runtime 1.12 of 2022 takes it, and every one since.
 OPSET = 17
@@ -130,7 +128,7 @@ def model(
     about: str,
     arrays: Mapping[str, Array],
     front: Front | None = None,
-) -> onnx.ModelProto:
+) -> OnnxFile:
     """Write a net as an ONNX model.
 
     Parameters
@@ -147,7 +145,7 @@ def model(
 
     Returns
     -------
-    onnx.ModelProto
+    OnnxFile
 
     Raises
     ------
@@ -156,7 +154,7 @@ def model(
     ValueError
         When a layer has no form, or the file would be larger than ONNX allows.
     """
-    from onnx import TensorProto, helper
+    from onnx import ModelProto, TensorProto, helper
 
     refuse(net)
     _check_size(net)
@@ -182,19 +180,17 @@ def model(
         net.name or "net",
         [helper.make_tensor_value_info(name, *each) for name, each in inputs.items()],
         [_info(value) for value in graph.outputs],
-        writer.initializers,
         value_info=[_info(value) for value in graph.between],
         doc_string=about,
     )
-    whole = helper.make_model(
-        made,
-        opset_imports=[helper.make_opsetid("", OPSET)],
+    whole = ModelProto(
+        ir_version=_IR_VERSION,
+        opset_import=[helper.make_opsetid("", OPSET)],
         producer_name="lbpmap",
         doc_string=f"The Caffe net {net.name!r}. Field {KEY!r} of the metadata is about it.",
     )
-    whole.ir_version = _IR_VERSION
     helper.set_model_props(whole, {KEY: about})
-    return whole
+    return OnnxFile(whole, made, writer.initializers)
 
 
 def _check_size(net: Net) -> None:

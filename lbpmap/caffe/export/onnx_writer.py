@@ -49,13 +49,15 @@ class Writer:
 
     Attributes
     ----------
-    nodes, initializers : list
-        ONNX's messages, in order.
+    nodes : list of onnx.NodeProto
+        In order.
+    initializers : list of (str, array)
+        By name.
     """
 
     def __init__(self, taken: Sequence[str] = ()) -> None:
         self.nodes: list[onnx.NodeProto] = []
-        self.initializers: list[onnx.TensorProto] = []
+        self.initializers: list[tuple[str, Array]] = []
         self._taken = set(taken)
         self._params: dict[tuple[int, Shape], tuple[Blob, str]] = {}
         self._constants: dict[tuple[str, Shape, bytes], str] = {}
@@ -79,21 +81,15 @@ class Writer:
 
     def initializer(self, values: Array, wish: str) -> str:
         """Store an array, and give its name."""
-        from onnx import numpy_helper
-
         name = self.fresh(wish)
-        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        self.initializers.append((name, values))
         return name
 
     def constant(self, values: Array, wish: str = "constant") -> str:
         """Store a small array, once however often it is asked for."""
         key = (values.dtype.str, values.shape, values.tobytes())
         if key not in self._constants:
-            # ascontiguousarray would make an axis for a number that has none.
-            from onnx import numpy_helper
-
-            self._constants[key] = name = self.fresh(wish)
-            self.initializers.append(numpy_helper.from_array(np.array(values, order="C"), name))
+            self._constants[key] = self.initializer(values, wish)
         return self._constants[key]
 
     def parameter(self, blob: Blob, shape: Shape, wish: str) -> str:
