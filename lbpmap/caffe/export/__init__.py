@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from lbpmap.caffe.export.about import read_about
 from lbpmap.caffe.export.checking import TOLERANCE, Trial
-from lbpmap.caffe.export.files import FORMATS, Exported, export, export_files, set_items
+from lbpmap.caffe.export.files import Exported, export, export_files, set_items
 from lbpmap.caffe.export.onnx_net import FORMS, OPSET, Front
 from lbpmap.caffe.export.onnx_writer import Writer
+from lbpmap.caffe.export.writers import FORMATS
 
 __all__ = [
     "FORMATS",

@@ -41,6 +41,11 @@ _EXPECTED = "a file that lbpmap has exported (.onnx, .safetensors, .pt2)"
 _METADATA, _ENTRY_KEY, _ENTRY_VALUE = 14, 1, 2
 
 
+def called(net: Net) -> str:
+    """Say how errors call a net; its text may call it anything, or nothing."""
+    return one_line(net.name or "the net")
+
+
 def describe(
     net: Net,
     inputs: Mapping[str, Lengths],
@@ -102,6 +107,16 @@ def read_about(path: PathLike) -> dict[str, Any]:
         When it cannot be read.
     ValueError
         When it is no such file, or says nothing about itself.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> header = json.dumps({"__metadata__": {"lbpmap": json.dumps({"net": "tiny"})}}).encode()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "tiny.safetensors"
+    ...     _ = path.write_bytes(len(header).to_bytes(8, "little") + header)
+    ...     read_about(path)
+    {'net': 'tiny'}
     """
     suffix = Path(path).suffix.lower()
     if suffix not in _READERS:

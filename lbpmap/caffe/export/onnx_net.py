@@ -16,7 +16,7 @@ from lbpmap.caffe.assembly import described
 from lbpmap.caffe.export import onnx_arranging as arranging
 from lbpmap.caffe.export import onnx_elementwise as elementwise
 from lbpmap.caffe.export import onnx_windows as windows
-from lbpmap.caffe.export.about import KEY
+from lbpmap.caffe.export.about import KEY, called
 from lbpmap.caffe.export.onnx_file import OnnxFile
 from lbpmap.caffe.export.onnx_writer import NoForm, Place, Value, Writer
 from lbpmap.caffe.export.sizes import Lengths
@@ -114,12 +114,14 @@ def refuse(net: Net) -> None:
     Raises
     ------
     ValueError
-        One line: the layer, its type, and what to do.
+        One line: the layer, its type, and what to do. Also when the net has no outputs.
     """
     for layer in net.layers:
         reason = no_form(layer)
         if reason:
             raise ValueError(f"{one_line(described(layer.param))}: {reason}")
+    if set(net.outputs) <= set(net.inputs):
+        raise ValueError(f"{called(net)}: has no outputs; nothing is left to export")
 
 
 def model(
@@ -197,7 +199,7 @@ def _check_size(net: Net) -> None:
     total = sum(4 * blob.count for layer in net.layers for blob in layer.blobs)
     if total > _MOST_BYTES:
         raise ValueError(
-            f"{net.name}: {total} bytes of weights, and an ONNX file holds 2 GiB; export "
+            f"{called(net)}: {total} bytes of weights, and an ONNX file holds 2 GiB; export "
             f".safetensors or .pt2"
         )
 
@@ -224,10 +226,12 @@ class _Graph:
             self._made[name] = self._value(name, name)
         if front is not None:
             if len(net.inputs) != 1:
-                raise ValueError(f"{net.name}: has {len(net.inputs)} inputs, expected one")
+                raise ValueError(f"{called(net)}: has {len(net.inputs)} inputs, expected one")
             clash = sorted(set(outer) & set(net.blobs))
             if clash:
-                raise ValueError(f"{net.name}: has a blob {clash[0]!r}, as the file has an input")
+                raise ValueError(
+                    f"{called(net)}: has a blob {clash[0]!r}, as the file has an input"
+                )
             front.write(self.writer, net.inputs[0])
 
     def append(self, layer: Layer) -> None:
@@ -252,8 +256,6 @@ class _Graph:
                 self.writer.add("Identity", [value.name], [name], f"{name}/output")
                 value = other
             self.outputs.append(value)
-        if not self.outputs:
-            raise ValueError(f"{self._net.name}: has no outputs; nothing is left to export")
         self.between = [value for value in self.between if value not in self.outputs]
 
     def _value(self, tensor: str, blob: str) -> Value:
