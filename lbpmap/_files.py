@@ -119,13 +119,7 @@ def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
         When the folder is missing or full or may not be written, or `path` is no regular file.
     """
     target = _target(path)
-    temporary = _beside(target)
-    # Not tempfile.mkstemp: it makes files that only their owner may read, whatever the umask.
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    try:
-        handle = os.open(temporary, flags, 0o666)
-    except OSError as error:
-        raise type(error)(f"{path}: not written ({error.strerror})") from None
+    temporary, handle = _new_beside(target, path)
     try:
         with open(handle, "w+b") as file:
             yield file
@@ -153,7 +147,7 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     Yields
     ------
     Path
-        In the same folder, with the same suffix. Nothing is there yet.
+        An empty file in the same folder, with the same suffix.
 
     Raises
     ------
@@ -161,7 +155,8 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
         As `atomic_write`.
     """
     target = _target(path)
-    temporary = _beside(target, target.suffix)
+    temporary, handle = _new_beside(target, path, target.suffix)
+    os.close(handle)
     try:
         yield temporary
         with open(temporary, "rb+") as file:
@@ -186,6 +181,12 @@ def _target(path: PathLike) -> Path:
     return target
 
 
-def _beside(target: Path, suffix: str = "") -> Path:
-    """Name a file beside another that nothing has yet."""
-    return target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.part{suffix}")
+def _new_beside(target: Path, path: PathLike, suffix: str = "") -> tuple[Path, int]:
+    """Make a new file beside `target`, which errors call `path`, and open it."""
+    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.part{suffix}")
+    # Not tempfile.mkstemp: it makes files that only their owner may read, whatever the umask.
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    try:
+        return temporary, os.open(temporary, flags, 0o666)
+    except OSError as error:
+        raise type(error)(f"{path}: not written ({error.strerror})") from None

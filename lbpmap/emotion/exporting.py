@@ -13,8 +13,8 @@ Beside what `lbpmap.caffe.export.about` lists, such a file says of itself
 ``licence``         what the net's description says of it
 ==================  ================================================================
 
-and holds the mean picture as tensor "mean", float32 (3, crop, crop), BGR, and the table of colours
-as tensor "table", uint8 (256, 3), RGB.
+and holds the mean as tensor "mean", float32 (3, crop, crop), or (3, 1, 1) where it has but three
+values, BGR, and the table of colours as tensor "table", uint8 (2^points, 3), RGB.
 """
 
 from __future__ import annotations
@@ -77,16 +77,17 @@ def export_net(
     set_items(loaded.net, 1 if takes == "picture" else batch)
     shown = resolve(files.representation)
     mean = _at_the_centre(loaded)
-    arrays: dict[str, Array] = {} if mean.shape[1:] == (1, 1) else {"mean": mean}
+    arrays: dict[str, Array] = {picture_nodes.MEAN: mean}
     if shown.table is not None:
-        arrays["table"] = np.array(shown.table.lookup(_code_255(shown)))
+        arrays[picture_nodes.TABLE] = np.array(shown.table.lookup(_code_255(shown)))
     settings: dict[str, Any] = {
         "more": _said(loaded, shown, mean, takes),
         "sources": _sources(files),
+        "arrays": arrays,
     }
     if takes == "blob":
-        return export(loaded.net, path, fixed=batch is not None, arrays=arrays, **settings)
-    front = picture_nodes.front(shown, files.size, files.crop, mean)
+        return export(loaded.net, path, fixed=batch is not None, **settings)
+    front = picture_nodes.front(shown, files.size, files.crop)
     trials = _trials(loaded, shown)
     return export(loaded.net, path, fixed=True, front=front, trials=trials, **settings)
 

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 
 from lbpmap import _kernels
-from lbpmap._arrays import F32, Array
+from lbpmap._arrays import Array
 from lbpmap.caffe.export import Front, Writer
 from lbpmap.representations import Representation
 
 #: Names of tensors in the graph: the file's input, the codes (int64), the mapped picture (uint8).
 PICTURE, CODES, MAPPED = "picture", "codes", "mapped"
+#: And of what they read.
+MEAN, TABLE = "mean", "table"
 # MATLAB's rgb2gray in integers: csrc/kernels_serial.c says why these.
 _GRAY, _HALF, _WHOLE = (1253830, 2462235, 478239), 1 << 21, 1 << 22
 # What the exact arithmetic adds to millionths before it drops digits.
@@ -29,7 +31,7 @@ _FLOAT, _UINT8, _INT32, _INT64, _DOUBLE = 1, 2, 6, 7, 11
 _TO_THE_END = 2**63 - 1
 
 
-def front(chosen: Representation, size: int, crop: int, mean: F32) -> Front:
+def front(chosen: Representation, size: int, crop: int) -> Front:
     """Give the nodes that turn one picture into a net's input.
 
     Parameters
@@ -37,14 +39,13 @@ def front(chosen: Representation, size: int, crop: int, mean: F32) -> Front:
     chosen : Representation
     size, crop : int
         Side of the stretched picture and of its centre, pixels.
-    mean : float32 array (3, crop, crop) or (3, 1, 1)
-        To subtract, BGR; the file holds it as "mean".
 
     Returns
     -------
     Front
         Its input is "picture", uint8 (H, W, 3), RGB, of any size that has room for the
-        neighbourhood.
+        neighbourhood. It reads the tensors "mean", float32 (3, crop, crop) or (3, 1, 1), BGR, and
+        "table", uint8 (2^P, 3), which the file must hold.
     """
 
     def write(writer: Writer, name: str) -> None:
@@ -52,12 +53,9 @@ def front(chosen: Representation, size: int, crop: int, mean: F32) -> Front:
         mapped = PICTURE
         if chosen.table is not None:
             codes = _codes(nodes, chosen, _gray(nodes))
-            lookup = chosen.table.lookup("released" if chosen.table.published else "own")
-            table = writer.initializer(np.asarray(lookup), "table")
-            mapped = nodes.add("Gather", table, codes, top=writer.fresh(MAPPED), axis=0)
+            mapped = nodes.add("Gather", TABLE, codes, top=writer.fresh(MAPPED), axis=0)
         planes = _stretched(nodes, mapped, size, crop)
-        held = writer.initializer(mean, "mean")
-        nodes.add("Sub", planes, held, top=name)
+        nodes.add("Sub", planes, MEAN, top=name)
 
     return Front({PICTURE: (_UINT8, ("H", "W", 3))}, write)
 

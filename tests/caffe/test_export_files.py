@@ -56,7 +56,7 @@ def test_any_net_has_weights_to_store(tmp_path, text_file):
         export(net, tmp_path / "net.onnx")
 
 
-@pytest.mark.parametrize("name", ["pool_mask_top", "pool_stride_gt_kernel", "pool_7x7", "lrn_n5"])
+@pytest.mark.parametrize("name", ["pool_mask_top", "pool_stride_gt_kernel", "pool_floor", "lrn_n5"])
 def test_windows_in_pytorch_are_caffes(fixtures, tmp_path, check_equal, name):
     torch = pytest.importorskip("torch")
     folder = fixtures / "layers"
@@ -120,6 +120,19 @@ def test_what_onnx_cannot_hold_is_refused_before_memory_is_taken(onnx, text_file
         ValueError, match=r"2400080000 bytes of weights, and an ONNX file holds 2 G"
     ):
         export(net, tmp_path / "net.onnx")
+
+
+def test_a_blob_may_not_be_called_as_what_the_file_holds(onnx, tiny, tmp_path):
+    with pytest.raises(ValueError, match=r"tiny: has a blob 'conv', which is what the file would"):
+        export(caffe.Net(tiny, caffe.TEST), tmp_path / "net.onnx", arrays={"conv": np.ones(3)})
+
+
+def test_a_net_that_gives_nothing_is_refused(onnx, text_file, tmp_path):
+    text = """
+    layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 1 dim: 3 } } }
+    layer { name: "quiet" type: "Silence" bottom: "x" }"""
+    with pytest.raises(ValueError, match="the net: has no outputs; nothing is left to export"):
+        export(caffe.Net(text_file(text), caffe.TEST), tmp_path / "net.onnx")
 
 
 def test_weights_of_another_net_and_python_layers_are_refused(tmp_path, tiny_weights, text_file):

@@ -201,6 +201,7 @@ def test_a_mean_of_three_values_is_said(onnx, make_net, tmp_path):
         assert main(["export", "mine", "-o", str(path), "--input", takes]) == 0
         assert read_about(path)["input"]["mean"] == [104, 117, 123.5]
         assert read_about(path)["takes"] == takes
+        np.testing.assert_array_equal(arrays_in(path)["mean"].ravel(), [104, 117, 123.5])
     assert read_about(path)["inputs"] == {"picture": ["H", "W", 3]}
     assert read_about(path)["outputs"] == {"prob": [1, 7]}
 

@@ -87,7 +87,7 @@ class Front:
         The file's inputs in the place of the net's: an ONNX element type, and lengths or names.
     write : callable
         Called with a `Writer` and the name of the net's only input; appends nodes that make a
-        tensor of that name.
+        tensor of that name. They may read what is held beside the parameters, by its name.
     """
 
     inputs: Mapping[str, tuple[int, Lengths]]
@@ -160,7 +160,7 @@ def model(
 
     refuse(net)
     _check_size(net)
-    graph = _Graph(net, lengths, front)
+    graph = _Graph(net, lengths, arrays, front)
     for layer in net.layers:
         try:
             graph.append(layer)
@@ -168,10 +168,11 @@ def model(
             raise ValueError(f"{one_line(described(layer.param))}: {reason}") from None
     graph.finish()
     writer = graph.writer
-    for name, array in arrays.items():
-        held = writer.initializer(array, name)
-        # Without a reader ONNX Runtime would warn of it whenever the file is opened.
-        writer.add("Identity", [held], [writer.fresh(f"{name}/kept")], f"{name}/kept")
+    read = {name for node in writer.nodes for name in node.input}
+    for name in arrays:
+        if name not in read:
+            # Without a reader ONNX Runtime would warn of it whenever the file is opened.
+            writer.add("Identity", [name], [writer.fresh(f"{name}/kept")], f"{name}/kept")
     inputs: dict[str, tuple[int, Lengths]] = {}
     if front is None:
         inputs.update({name: (TensorProto.FLOAT, lengths[name]) for name in net.inputs})
@@ -213,10 +214,24 @@ def _info(value: Value) -> Any:
 class _Graph:
     """The graph of a net while its layers are appended."""
 
-    def __init__(self, net: Net, lengths: Mapping[str, Lengths], front: Front | None) -> None:
+    def __init__(
+        self,
+        net: Net,
+        lengths: Mapping[str, Lengths],
+        arrays: Mapping[str, Array],
+        front: Front | None,
+    ) -> None:
         self._net, self._lengths = net, lengths
         outer = list(front.inputs) if front else []
+        clash = sorted(set(net.blobs) & {*outer, *arrays})
+        if clash:
+            raise ValueError(
+                f"{called(net)}: has a blob {clash[0]!r}, which is what the file would call "
+                f"something else; give the blob another name"
+            )
         self.writer = Writer([*net.blobs, *outer])
+        for name, array in arrays.items():
+            self.writer.initializer(array, name)
         self._made: dict[str, Value] = {}
         self._count: dict[str, int] = {}
         self._overwriters = _overwriters(net.layers)
@@ -227,11 +242,6 @@ class _Graph:
         if front is not None:
             if len(net.inputs) != 1:
                 raise ValueError(f"{called(net)}: has {len(net.inputs)} inputs, expected one")
-            clash = sorted(set(outer) & set(net.blobs))
-            if clash:
-                raise ValueError(
-                    f"{called(net)}: has a blob {clash[0]!r}, as the file has an input"
-                )
             front.write(self.writer, net.inputs[0])
 
     def append(self, layer: Layer) -> None:

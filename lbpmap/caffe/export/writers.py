@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,7 +124,7 @@ def _onnx_run(path: Path) -> checking.Run:
 def write_safetensors(job: Job, path: Path) -> Written:
     """Write the parameters, and read them back."""
     _needs("safetensors")
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
     from safetensors.numpy import save_file
 
     tensors: dict[str, Array] = {
@@ -135,7 +136,10 @@ def write_safetensors(job: Job, path: Path) -> Written:
     if clash:
         raise ValueError(f"{job.name}: a parameter and an array are both named {clash[0]!r}")
     tensors.update(job.arrays)
-    save_file(tensors, str(path), metadata={about.KEY: job.about(job.candidates[0])})
+    try:
+        save_file(tensors, str(path), metadata={about.KEY: job.about(job.candidates[0])})
+    except SafetensorError as error:
+        raise OSError(f"{job.name}: not written ({one_line(error)})") from None
     worst = {}
     with safe_open(str(path), framework="np") as held:
         for name in tensors:
@@ -163,8 +167,12 @@ def write_pt2(job: Job, path: Path) -> Written:
         module.register_buffer(name, torch.from_numpy(np.array(array)))
     lengths, program = _freest_program(job, module)
     extra = {about.EXTRA_FILE: job.about(lengths)}
-    torch.export.save(program, str(path), extra_files=extra)
+    # Into memory first: on a full disk PyTorch's own writer ends the process.
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer, extra_files=extra)
     del program, module
+    path.write_bytes(buffer.getbuffer())
+    del buffer
     again = torch.export.load(str(path)).module()
 
     def run(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
