@@ -27,11 +27,11 @@ import numpy as np
 from lbpmap import _checks
 from lbpmap._arrays import F32, U8, Array
 from lbpmap._files import PathLike
-from lbpmap.caffe.export import Exported, Trial, export, set_items
+from lbpmap.caffe.export import Exported, Trial, export, refuse_python_layers, set_items
 from lbpmap.emotion import picture_nodes
 from lbpmap.emotion.ensemble import LoadedNet, load_net, probabilities
 from lbpmap.emotion.registry import NetFiles
-from lbpmap.representations import Representation, resolve
+from lbpmap.representations import REPRESENTATIONS, Representation, resolve
 from lbpmap.transform import caffe_blob
 
 TAKES = ("blob", "picture")
@@ -73,6 +73,7 @@ def export_net(
     _checks.one_of(takes, TAKES, "takes", "export_net")
     if takes == "picture" and batch is not None:
         raise ValueError("export_net: a picture is one item; leave batch (--batch) out")
+    refuse_python_layers(files.deploy)
     loaded = load_net(files, mean_mode=mean_mode)
     set_items(loaded.net, 1 if takes == "picture" else batch)
     shown = resolve(files.representation)
@@ -138,7 +139,14 @@ def _code_255(shown: Representation) -> str:
 def _sources(files: NetFiles) -> dict[str, PathLike]:
     assert files.weights is not None  # `load_net` has read them
     assert files.mean is not None
-    return {"deploy": files.deploy, "weights": files.weights, "mean": files.mean}
+    found: dict[str, PathLike] = {
+        "deploy": files.deploy,
+        "weights": files.weights,
+        "mean": files.mean,
+    }
+    if files.representation not in REPRESENTATIONS:
+        found["table"] = files.representation
+    return found
 
 
 def _trials(loaded: LoadedNet, shown: Representation) -> Iterator[Trial]:
@@ -166,4 +174,4 @@ def _trial(loaded: LoadedNet, picture: U8) -> Trial:
     output = loaded.net.outputs[0]
     said = probabilities(loaded, blob)
     expected = said.reshape(tuple(loaded.net.blobs[output].shape))
-    return Trial({picture_nodes.PICTURE: picture}, {output: expected})
+    return Trial({picture_nodes.PICTURE: picture}, {loaded.net.inputs[0]: blob, output: expected})

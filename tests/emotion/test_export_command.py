@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from lbpmap import caffe, pictures
 from lbpmap._files import sha256
 from lbpmap.caffe.export import read_about
 from lbpmap.cli import main
-from lbpmap.emotion import ensemble, exporting, registry, synthetic
+from lbpmap.emotion import ensemble, exporting, picture_nodes, registry, synthetic
 from lbpmap.representations import REPRESENTATIONS
 
 RNG = np.random.default_rng(5)
@@ -107,7 +106,10 @@ def test_a_table_of_ones_own_in_the_exact_arithmetic(onnx, make_net, tmp_path):
         wanted = lbpmap.lbp_codes(picture, 2, points=6, arithmetic="exact")
         np.testing.assert_array_equal(codes, wanted)
         np.testing.assert_array_equal(mapped, values[wanted])
-    assert read_about(path)["representation"]["table"]["code_255"] == "own"
+    about = read_about(path)
+    assert about["representation"]["table"]["code_255"] == "own"
+    table = folder / "own.table"
+    assert about["sources"]["table"] == {"name": "own.table", "sha256": sha256(table)}
 
 
 @pytest.mark.parametrize("mode", ["resize", "crop"])
@@ -244,6 +246,39 @@ def test_the_command_says_how_far_each_output_is_off(onnx, make_net, tmp_path, c
     assert float(second.split()[-1]) <= 1e-6
 
 
+def test_the_graph_means_the_same_to_others(onnx, make_net, tmp_path):
+    reference = pytest.importorskip("onnx.reference")
+    soften(make_net("mine", "cyclic_lbp_10"))
+    path = tmp_path / "face.onnx"
+    assert main(["export", "mine", "-o", str(path), "--input", "picture"]) == 0
+    picture = (np.add.outer(np.arange(60), 2 * np.arange(70)) % 256)[..., None].repeat(3, 2)
+    picture = picture.astype(np.uint8)
+    (wanted,) = opened(path).run(None, {"picture": picture})
+    (got,) = reference.ReferenceEvaluator(str(path)).run(None, {"picture": picture})
+    np.testing.assert_allclose(got, wanted, atol=1e-5)
+
+
+def test_opencv_reads_it(onnx, make_net, tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    soften(make_net("mine", "lbp"))
+    path = tmp_path / "net.onnx"
+    assert main(["export", "mine", "-o", str(path)]) == 0
+    blob = RNG.uniform(-128, 128, (1, 3, 28, 28)).astype(np.float32)
+    net = cv2.dnn.readNetFromONNX(str(path))
+    net.setInput(blob)
+    (wanted,) = opened(path).run(None, {"data": blob})
+    np.testing.assert_allclose(net.forward("prob"), wanted, atol=1e-5)
+
+
+def test_a_wrong_picture_graph_is_not_left(onnx, make_net, tmp_path, monkeypatch, capsys):
+    make_net("mine", "lbp")
+    monkeypatch.setattr(picture_nodes, "_GRAY", (1253830, 2462235, 478238 * 2))
+    path = tmp_path / "face.onnx"
+    assert main(["export", "mine", "-o", str(path), "--input", "picture"]) == 2
+    assert "output 'data' differs by " in capsys.readouterr().err
+    assert not path.exists()
+
+
 def test_so_many_items_and_no_more(onnx, make_net, tmp_path):
     make_net("mine")
     path = tmp_path / "net.onnx"
@@ -293,6 +328,14 @@ def test_what_is_refused(make_net, tmp_path, monkeypatch, capsys, arguments, mes
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_python_layers_are_refused_unread(make_net, tmp_path, capsys):
+    folder = make_net("mine")
+    text = 'layer { name: "p" type: "Python" top: "data" python_param { module: "this" } }'
+    (folder / "deploy.prototxt").write_text(text)
+    assert main(["export", "mine", "-o", str(tmp_path / "net.onnx")]) == 2
+    assert 'layer "p" (Python): runs code of its own' in capsys.readouterr().err
+
+
 def test_a_missing_package_is_named(make_net, tmp_path, monkeypatch, capsys):
     make_net("mine")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
@@ -317,10 +360,8 @@ def test_the_released_layout_at_full_size(onnx, tmp_path, monkeypatch):
     mean = caffe.io.array_to_blobproto(RNG.uniform(90, 130, (1, 3, 256, 256)))
     (folder / "mean.binaryproto").write_bytes(mean.SerializeToString())
     files = registry.net_in(folder)
-    start = time.perf_counter()
     made = exporting.export_net(files, tmp_path / "face.onnx", takes="picture")
-    assert time.perf_counter() - start < 120
-    assert made.differences["prob"] <= 1e-4
+    assert max(made.differences.values()) <= 1e-4
     assert 0 < made.size - 4 * 124_507_607 < 2**20
     picture = RNG.integers(0, 256, (181, 143, 3), np.uint8)
     (said,) = opened(made.path).run(None, {"picture": picture})

@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from lbpmap.caffe.export.about import read_about
 from lbpmap.caffe.export.checking import TOLERANCE, Trial
-from lbpmap.caffe.export.files import Exported, export, export_files, set_items
+from lbpmap.caffe.export.files import (
+    Exported,
+    export,
+    export_files,
+    refuse_python_layers,
+    set_items,
+)
 from lbpmap.caffe.export.onnx_net import FORMS, OPSET, Front
 from lbpmap.caffe.export.onnx_writer import Writer
 from lbpmap.caffe.export.writers import FORMATS
@@ -25,5 +31,6 @@ __all__ = [
     "export",
     "export_files",
     "read_about",
+    "refuse_python_layers",
     "set_items",
 ]

@@ -81,7 +81,8 @@ def export(
     front : Front, optional
         Nodes before the net, in ONNX.
     trials : iterable of Trial, optional
-        Inputs and what should come of them; needed with a front, else random ones are made.
+        Inputs and what should come of them; needed with a front, where they may also tell what the
+        net's input should be. Else random ones are made.
 
     Returns
     -------
@@ -163,12 +164,7 @@ def export_files(
     ImportError, OSError, RuntimeError, ValueError
         As `export`; when the two are of different nets, or the net runs Python code.
     """
-    named = graph.python_layers(prototxt.read_net(deploy))
-    if named:
-        raise ValueError(
-            f'{deploy}: layer "{one_line(named[0])}" (Python): runs code of its own, which no file '
-            f"can hold; export a net without it"
-        )
+    refuse_python_layers(deploy)
     net = Net(deploy, TEST, weights=weights)
     unfilled = net.unfilled_layers()
     if unfilled:
@@ -179,6 +175,24 @@ def export_files(
     set_items(net, batch)
     sources = {"deploy": deploy, "weights": weights}
     return export(net, path, fixed=batch is not None, sources=sources)
+
+
+def refuse_python_layers(deploy: PathLike) -> None:
+    """Refuse a prototxt that names modules to run, before one of them is.
+
+    Raises
+    ------
+    OSError
+        When it cannot be read.
+    ValueError
+        When it holds Python layers, or is malformed.
+    """
+    named = graph.python_layers(prototxt.read_net(deploy))
+    if named:
+        raise ValueError(
+            f'{deploy}: layer "{one_line(named[0])}" (Python): runs code of its own, which no file '
+            f"can hold; export a net without it"
+        )
 
 
 def set_items(net: Net, batch: int | None) -> None:

@@ -27,6 +27,7 @@ from lbpmap.caffe.net import Net
 # ONNX Runtime 1.12 of 2022 takes it, and every one since.
 OPSET = 17
 _IR_VERSION = 8
+_FLOAT = 1  # TensorProto.FLOAT
 # Protobuf's limit, less what names and nodes take.
 _MOST_BYTES = 2**31 - 2**24
 
@@ -156,8 +157,6 @@ def model(
     ValueError
         When a layer has no form, or the file would be larger than ONNX allows.
     """
-    from onnx import ModelProto, TensorProto, helper
-
     refuse(net)
     _check_size(net)
     graph = _Graph(net, lengths, arrays, front)
@@ -173,17 +172,36 @@ def model(
         if name not in read:
             # Without a reader ONNX Runtime would warn of it whenever the file is opened.
             writer.add("Identity", [name], [writer.fresh(f"{name}/kept")], f"{name}/kept")
-    inputs: dict[str, tuple[int, Lengths]] = {}
-    if front is None:
-        inputs.update({name: (TensorProto.FLOAT, lengths[name]) for name in net.inputs})
-    else:
-        inputs.update(front.inputs)
-    made = helper.make_graph(
+    inputs = {name: (_FLOAT, lengths[name]) for name in net.inputs}
+    taken = inputs if front is None else front.inputs
+    return _file(net, about, writer, taken, graph.outputs, graph.between)
+
+
+def front_alone(
+    net: Net, lengths: Mapping[str, Lengths], about: str, arrays: Mapping[str, Array], front: Front
+) -> OnnxFile:
+    """Write only what makes a net's input, which is the output; as `model`."""
+    graph = _Graph(net, lengths, arrays, front)
+    made = Value(net.inputs[0], lengths[net.inputs[0]], tuple(net.blobs[net.inputs[0]].shape))
+    return _file(net, about, graph.writer, front.inputs, [made], [])
+
+
+def _file(
+    net: Net,
+    about: str,
+    writer: Writer,
+    inputs: Mapping[str, tuple[int, Lengths]],
+    outputs: Sequence[Value],
+    between: Sequence[Value],
+) -> OnnxFile:
+    from onnx import ModelProto, helper
+
+    graph = helper.make_graph(
         writer.nodes,
         net.name or "net",
         [helper.make_tensor_value_info(name, *each) for name, each in inputs.items()],
-        [_info(value) for value in graph.outputs],
-        value_info=[_info(value) for value in graph.between],
+        [_info(value) for value in outputs],
+        value_info=[_info(value) for value in between],
         doc_string=about,
     )
     whole = ModelProto(
@@ -193,7 +211,7 @@ def model(
         doc_string=f"The Caffe net {net.name!r}. Field {KEY!r} of the metadata is about it.",
     )
     helper.set_model_props(whole, {KEY: about})
-    return OnnxFile(whole, made, writer.initializers)
+    return OnnxFile(whole, graph, writer.initializers)
 
 
 def _check_size(net: Net) -> None:
@@ -206,9 +224,9 @@ def _check_size(net: Net) -> None:
 
 
 def _info(value: Value) -> Any:
-    from onnx import TensorProto, helper
+    from onnx import helper
 
-    return helper.make_tensor_value_info(value.name, TensorProto.FLOAT, value.lengths)
+    return helper.make_tensor_value_info(value.name, _FLOAT, value.lengths)
 
 
 class _Graph:

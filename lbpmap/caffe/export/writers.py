@@ -18,7 +18,7 @@ from lbpmap.caffe import engine
 from lbpmap.caffe.export import about, checking
 from lbpmap.caffe.export.checking import Trial
 from lbpmap.caffe.export.onnx_file import OnnxFile
-from lbpmap.caffe.export.onnx_net import Front, model, refuse
+from lbpmap.caffe.export.onnx_net import Front, front_alone, model, refuse
 from lbpmap.caffe.export.onnx_writer import NeedsFixed
 from lbpmap.caffe.export.sizes import Lengths
 from lbpmap.caffe.net import Net
@@ -90,7 +90,10 @@ def write_onnx(job: Job, path: Path) -> Written:
             f"{job.name}: ONNX's checker refuses what was written ({one_line(error)}); no file "
             f"is left: please report it with the prototxt"
         ) from None
-    worst = checking.differences(_onnx_run(path), job.trials(lengths))
+    run = _onnx_run(str(path))
+    if job.front is not None:
+        run = _with_front(job, lengths, job.front, run)
+    worst = checking.differences(run, job.trials(lengths))
     checking.refuse_wrong(worst, f"{job.name} in ONNX Runtime")
     return job.inputs(lengths), worst
 
@@ -105,12 +108,22 @@ def _freest(job: Job) -> tuple[dict[str, Lengths], OnnxFile]:
     raise AssertionError("a layer wants fixed sizes, and has them")
 
 
-def _onnx_run(path: Path) -> checking.Run:
+def _with_front(
+    job: Job, lengths: Mapping[str, Lengths], front: Front, whole: checking.Run
+) -> checking.Run:
+    """Run what makes the net's input, too: the net's outputs may say little of it."""
+    buffer = io.BytesIO()
+    front_alone(job.net, lengths, "", job.arrays, front).write(buffer)
+    first = _onnx_run(buffer.getvalue())
+    return lambda inputs: {**first(inputs), **whole(inputs)}
+
+
+def _onnx_run(model: str | bytes) -> checking.Run:
     import onnxruntime  # type: ignore[import-untyped]
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     wanted = {each.name for each in session.get_inputs()}
 
