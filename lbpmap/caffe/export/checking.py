@@ -81,9 +81,9 @@ def _trial(net: Net, rng: np.random.Generator, scale: float, shapes: dict[str, S
     for name, shape in shapes.items():
         limit = _places(net, name, shapes)
         if limit is None:
-            inputs[name] = (rng.standard_normal(shape) * scale).astype(np.float32)
+            inputs[name] = np.asarray(rng.standard_normal(shape) * scale, np.float32)
         else:
-            inputs[name] = rng.integers(limit, size=shape).astype(np.float32)
+            inputs[name] = np.asarray(rng.integers(limit, size=shape), np.float32)
         net.blobs[name].reshape(*shape)
     for name, values in inputs.items():
         net.blobs[name].data[...] = values

@@ -74,7 +74,7 @@ def im2col(at: Place) -> None:
     fit = windows.convolution(p, bottom.shape[axis + 1 :])
     if len(fit.kernel) > _MAX_AXES:
         raise NoForm(f"has {len(fit.kernel)} spatial axes, ONNX Runtime takes {_MAX_AXES}")
-    channels, pixels = bottom.shape[axis], math.prod(fit.kernel)
+    channels, pixels = fixed(bottom.lengths[axis]), math.prod(fit.kernel)
     picks = np.tile(np.eye(pixels, dtype=np.float32), (channels, 1))
     made = at.add(
         "Conv",

@@ -129,7 +129,10 @@ def _onnx_run(model: str | bytes) -> checking.Run:
 
     def run(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         fed = {name: array for name, array in inputs.items() if name in wanted}
-        return dict(zip(names, session.run(names, fed)))
+        try:
+            return dict(zip(names, session.run(names, fed)))
+        except Exception as error:  # ONNX Runtime's own, which share no other class
+            raise RuntimeError(f"ONNX Runtime: {one_line(error)}") from None
 
     return run
 
