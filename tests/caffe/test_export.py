@@ -181,6 +181,7 @@ LAYERS = {
         1,
         "N",
     ),
+    "mvn of single numbers": ('type: "MVN"', [(2, 3)], 1, "N"),
     "mvn of means": (
         'type: "MVN" mvn_param { normalize_variance: false }',
         [(2, 3, 4, 5)],

@@ -192,14 +192,14 @@ def mvn(at: Place) -> None:
     """Means off, then over the deviation plus epsilon, a plane or an image at a time."""
     p, x = at.layer.param.mvn_param, at.bottoms[0]
     axes = list(range(1 if p.across_channels else 2, len(x.shape)))
-    if not axes:
-        raise NoForm("works on single numbers; give its input more axes")
     last = at.tops[0].name if x.lengths == at.tops[0].lengths else None
     normalizes = p.normalize_variance
-    mean = at.add("ReduceMean", x.name, axes=axes)
+    # A number that is a plane by itself is its own mean; without axes ONNX would take them all.
+    mean = at.add("ReduceMean", x.name, axes=axes) if axes else x.name
     result = at.add("Sub", x.name, mean, top=None if normalizes else last)
     if normalizes:
-        variance = at.add("ReduceMean", at.add("Mul", result, result), axes=axes)
+        squares = at.add("Mul", result, result)
+        variance = at.add("ReduceMean", squares, axes=axes) if axes else squares
         deviation = at.add("Add", at.add("Sqrt", variance), at.floats(p.eps))
         result = at.add("Div", result, deviation, top=last)
     if last is None:
