@@ -123,7 +123,7 @@ def test_what_onnx_cannot_hold_is_refused_before_memory_is_taken(onnx, text_file
 
 
 def test_a_blob_may_not_be_called_as_what_the_file_holds(onnx, tiny, tmp_path):
-    with pytest.raises(ValueError, match=r"tiny: has a blob 'conv', which is what the file would"):
+    with pytest.raises(ValueError, match=r"tiny: has a blob 'conv', a name that the file needs"):
         export(caffe.Net(tiny, caffe.TEST), tmp_path / "net.onnx", arrays={"conv": np.ones(3)})
 
 

@@ -46,11 +46,16 @@ def called(net: Net) -> str:
     return one_line(net.name or "the net")
 
 
+def identified(files: Mapping[str, PathLike]) -> dict[str, dict[str, str]]:
+    """Give name and SHA-256 of each file."""
+    return {kind: {"name": Path(path).name, "sha256": sha256(path)} for kind, path in files.items()}
+
+
 def describe(
     net: Net,
     inputs: Mapping[str, Lengths],
     lengths: Mapping[str, Lengths],
-    sources: Mapping[str, PathLike],
+    sources: Mapping[str, Mapping[str, str]],
     more: Mapping[str, Any],
 ) -> str:
     """Say what there is to know about a net, as JSON.
@@ -62,8 +67,8 @@ def describe(
         What the file takes.
     lengths : dict of tuple
         Of the net's blobs.
-    sources : dict of path
-        The files it was read from.
+    sources : dict
+        What `identified` says of the files it was read from.
     more : dict
         What else to say; it comes after the rest, and replaces what has the same name.
 
@@ -77,10 +82,7 @@ def describe(
         "net": net.name,
         "inputs": {name: list(each) for name, each in inputs.items()},
         "outputs": {name: list(lengths[name]) for name in net.outputs},
-        "sources": {
-            kind: {"name": Path(path).name, "sha256": sha256(path)}
-            for kind, path in sources.items()
-        },
+        "sources": sources,
         **more,
     }
     return json.dumps(said, allow_nan=False)

@@ -12,7 +12,7 @@ from lbpmap._errors import one_line
 from lbpmap._files import PathLike, atomic_path
 from lbpmap.caffe import graph
 from lbpmap.caffe.export import checking, sizes
-from lbpmap.caffe.export.about import called
+from lbpmap.caffe.export.about import called, identified
 from lbpmap.caffe.export.checking import Trial
 from lbpmap.caffe.export.onnx_net import Front
 from lbpmap.caffe.export.sizes import Lengths
@@ -128,7 +128,7 @@ def export(
     candidates = list(sizes.candidates(net))
     job = Job(
         net,
-        sources or {},
+        identified(sources or {}),
         more or {},
         arrays or {},
         front,

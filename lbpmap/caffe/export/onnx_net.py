@@ -244,8 +244,8 @@ class _Graph:
         clash = sorted(set(net.blobs) & {*outer, *arrays})
         if clash:
             raise ValueError(
-                f"{called(net)}: has a blob {clash[0]!r}, which is what the file would call "
-                f"something else; give the blob another name"
+                f"{called(net)}: has a blob {clash[0]!r}, a name that the file needs for something "
+                f"else; give the blob another"
             )
         self.writer = Writer([*net.blobs, *outer])
         for name, array in arrays.items():

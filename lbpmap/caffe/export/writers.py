@@ -13,7 +13,6 @@ import numpy as np
 
 from lbpmap._arrays import Array
 from lbpmap._errors import one_line
-from lbpmap._files import PathLike
 from lbpmap.caffe import engine
 from lbpmap.caffe.export import about, checking
 from lbpmap.caffe.export.checking import Trial
@@ -43,7 +42,7 @@ class Job:
     """
 
     net: Net
-    sources: Mapping[str, PathLike]
+    sources: Mapping[str, Mapping[str, str]]
     more: Mapping[str, Any]
     arrays: Mapping[str, Array]
     front: Front | None
