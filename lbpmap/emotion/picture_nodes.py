@@ -4,7 +4,8 @@ Every step is that of `lbpmap._reference`. Grey, codes and colours are the same 
 grey is an integer rule, and in the "released" arithmetic every product and sum of the codes is a
 node of its own in double precision, rounded by itself, so that ties fall as in `lbp.m`. Stretching
 is done in double precision by gathered neighbours: ONNX's own Resize repeats the edge pixels, where
-the pictures of the released nets were zero outside.
+the pictures of the released nets were zero outside. ONNX Runtime on a CPU computes nodes as they
+stand; a runtime that fuses a product and a sum, or computes in less than double, moves ties.
 """
 
 from __future__ import annotations
