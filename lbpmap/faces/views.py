@@ -65,6 +65,6 @@ class Views:
             x, y, side = np.rint(np.array([box[0], box[1], box[2] - box[0]]) / by).astype(int)
             side = max(side, 1)
             ends = (int(x), int(y), int(x + side), int(y + side))
-            patches[i] = half.crop(ends).resize((size, size), _BILINEAR)
+            patches[i] = np.asarray(half.crop(ends).resize((size, size), _BILINEAR))
             seen[i] = np.array(ends) * by
         return patches, seen
