@@ -64,11 +64,11 @@ class Frontal:
                 f"{pixels} pixels, more than {_MOST_PIXELS}; look for larger faces than "
                 f"{self.smallest} pixels, or shrink it first"
             )
+        if picture.strides != (3 * width, 3, 1):
+            # dlib insists on these, of a single row or column too, where NumPy does not.
+            picture = picture.copy()
         with self._turn:
-            # Without copies where it can: dlib wants rows that follow each other.
-            found, scores, _ = self.detector.run(
-                np.ascontiguousarray(picture), self.doublings, self.threshold
-            )
+            found, scores, _ = self.detector.run(picture, self.doublings, self.threshold)
         # A rectangle of dlib names its last pixel.
         boxes: F64 = np.array(
             [[r.left(), r.top(), r.right() + 1, r.bottom() + 1] for r in found], np.float64
