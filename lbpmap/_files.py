@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Union
+from typing import IO, BinaryIO, Union
 
 # A write that these end says nothing of the file.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -142,4 +142,32 @@ def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
         temporary.unlink()
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
             raise OSError(error.errno, f"not written ({error.strerror})", os.fspath(path)) from None
+        raise
+
+
+def lock(file: IO[bytes], path: PathLike) -> None:
+    """Take an open file for this process alone, until it is closed.
+
+    Where the system has no such locks it does without.
+
+    Parameters
+    ----------
+    file : open binary file
+    path : str or path
+        What it is called, for the error.
+
+    Raises
+    ------
+    OSError
+        When another process has it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            raise OSError(f"{path}: another process is at work on it") from None
         raise

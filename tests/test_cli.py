@@ -187,7 +187,7 @@ def test_help_of_every_command(command, capsys):
 
 
 def test_wrong_usage_is_exit_code_two(capsys):
-    wrong = [[], ["mop"], ["map"], ["map", "a.png"], ["predict"], ["info", "--what"]]
+    wrong = [[], ["mop"], ["map"], ["map", "a.png"], ["info", "--what"]]
     wrong += [["map", "", "-o", "out"], ["map", "a.png", "-o", ""], ["predict", ""]]
     wrong += [["map", "a.png", "-o", "out", "--threads", "0"], ["demo", "-o", "sheet.jpg"]]
     for arguments in wrong:

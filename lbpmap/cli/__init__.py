@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from lbpmap._errors import one_line
 from lbpmap._version import __version__
@@ -60,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _end)
     try:
-        with inputs.engine(args):
+        with _tracebacks(args.verbose), inputs.engine(args):
             return int(args.run(args))
     except BrokenPipeError:
         # The reader, such as `head`, has had enough; Python would complain once more at exit.
@@ -74,6 +76,23 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"lbpmap {args.command}: {one_line(error)}", file=sys.stderr)
         return USAGE
+
+
+@contextmanager
+def _tracebacks(wanted: bool) -> Iterator[None]:
+    """Let those of errors that end nothing, which the package logs, be seen."""
+    if not wanted:
+        yield
+        return
+    log, handler = logging.getLogger("lbpmap"), logging.StreamHandler()
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+        log.removeHandler(handler)
 
 
 def _end(number: int, frame: object) -> None:

@@ -86,7 +86,7 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
     add("--keep", metavar="N", type=inputs.positive, default=2, help="snapshots (default 2)")
     add("--patience", metavar="N", type=inputs.not_negative, default=10,
         help="validations without a better one before it stops; 0 never (default 10)")  # fmt: skip
-    add("--device", default="cpu", help="cpu, gpu or gpu:N (default cpu)")
+    inputs.add_device(parser)
     add("--mixed-precision", action="store_true", help="on a GPU: multiply in bfloat16")
     inputs.add_engine(parser)
     add("--threads", type=inputs.positive, default=2, help="that prepare pictures (default 2)")
@@ -131,9 +131,9 @@ def _refuse_settings(args: argparse.Namespace) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """Refuse what cannot be done here, before pictures are read."""
-    from lbpmap.emotion.devices import computing
+    from lbpmap.emotion.devices import learning
 
-    with computing(args.device, args.mixed_precision):
+    with learning(args.device, args.mixed_precision):
         pass
 
 

@@ -156,13 +156,13 @@ def test_what_is_no_probability_is_refused(make_net, face, capsys):
     folder = make_net("mine")
     text = (folder / "deploy.prototxt").read_text()
     (folder / "deploy.prototxt").write_text(text[: text.index('layers { name: "prob"')])
-    assert main(["predict", str(face)]) == 1
+    assert main(["predict", str(face)]) == 2
     assert "mine: its output 'fc8' is no probabilities" in capsys.readouterr().err
     (folder / "deploy.prototxt").write_text(text)
     net = caffe.Net(folder / "deploy.prototxt", folder / "small.caffemodel", caffe.TEST)
     net.params["fc8_cat"][0].data[0, 0] = np.nan
     net.save(folder / "small.caffemodel")
-    assert main(["predict", str(face)]) == 1
+    assert main(["predict", str(face)]) == 2
     said = capsys.readouterr()
     assert "mine: its output 'prob' is no probabilities" in said.err
     assert said.out == ""
