@@ -176,7 +176,7 @@ def _time(frame: Any, stream: Any, number: int) -> float:
 
 def _quarter_turns(frame: Any) -> int:
     """Say how often a frame is turned counter-clockwise."""
-    return round(frame.rotation / 90) % 4
+    return int(round(frame.rotation / 90) % 4)
 
 
 def _check_pixels(size: Any, name: str) -> None:

@@ -16,9 +16,11 @@ from lbpmap._errors import one_line
 from lbpmap._version import __version__
 from lbpmap.cli import (
     bench,
+    completion,
     demo,
     ensemble,
     evaluate,
+    explain,
     finetune,
     grid,
     info,
@@ -34,6 +36,7 @@ ALL_GOOD, SOME_FAILED, USAGE = 0, 1, 2
 _COMMANDS = {
     "map": map,
     "predict": predict,
+    "explain": explain,
     "finetune": finetune,
     "evaluate": evaluate,
     "ensemble": ensemble,
@@ -42,6 +45,7 @@ _COMMANDS = {
     "demo": demo,
     "table": table,
     "bench": bench,
+    "completion": completion,
 }
 
 
@@ -120,4 +124,5 @@ def _parser() -> argparse.ArgumentParser:
         module.add_arguments(command)
         command.add_argument("-v", "--verbose", action="store_true", help="tracebacks of errors")
         command.set_defaults(run=module.run)
+    commands.choices["completion"].set_defaults(whole=parser)
     return parser

@@ -20,7 +20,6 @@ from lbpmap.cli import inputs
 if TYPE_CHECKING:
     _Items = Callable[..., Iterator["Item"]]
 
-    from lbpmap.emotion.registry import NetFiles
     from lbpmap.predict.pipeline import Looks
     from lbpmap.predict.records import Face, Record
     from lbpmap.predict.runs import Counts
@@ -115,9 +114,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     inputs.add_device(parser)
     add(
         "--net",
-        metavar="NAME",
+        metavar="NET",
         action="append",
-        help="a net to run; may be repeated (default: all whose weights are found)",
+        help="a net to run, by its name or the folder of a net or a run; may be repeated (default: "
+        "all whose weights are found)",
     )
     add(
         "--ensemble",
@@ -234,7 +234,14 @@ def _check(args: argparse.Namespace) -> None:
 def _looks(args: argparse.Namespace) -> Looks:
     """Load what is to look at the inputs."""
     from lbpmap import faces
-    from lbpmap.emotion import ensemble, ensemble_file, evaluate, fusion, registry
+    from lbpmap.emotion import (
+        ensemble,
+        ensemble_file,
+        evaluate,
+        fusion,
+        registry,
+        selection,
+    )
     from lbpmap.predict import html, outputs, pipeline
 
     together, crops = None, args.crops or 1
@@ -245,8 +252,8 @@ def _looks(args: argparse.Namespace) -> Looks:
         chosen = ensemble_file.find_members(held, args.ensemble)
         together, crops = held.fusion, args.crops or held.fitted.crops
     else:
-        known = registry.find_nets(args.models)
-        chosen = _choose(known, args.net, registry.search_path(args.models))
+        named = args.net and selection.select_nets(args.net, args.models)
+        chosen = named or selection.ready_nets(args.models)
     labels = ensemble.common_labels(chosen)
     detector = faces.load(
         args.faces, models=registry.search_path(args.models), smallest=args.smallest
@@ -269,24 +276,6 @@ def _looks(args: argparse.Namespace) -> Looks:
         threads=1 if from_camera else args.threads,
         pictures=html.thumbnails if shows_pictures else None,
     )
-
-
-def _choose(
-    nets: dict[str, NetFiles], names: list[str] | None, roots: list[Path]
-) -> list[NetFiles]:
-    for name in names or []:
-        if name not in nets:
-            raise ValueError(f"no net {name!r}; known ones are {', '.join(nets)}")
-    chosen = [nets[name] for name in dict.fromkeys(names or [])]
-    if not names:
-        chosen = [files for files in nets.values() if files.weights is not None]
-    if not chosen:
-        raise FileNotFoundError(
-            f"no weights in {', '.join(map(str, roots))} for any of {', '.join(nets)}: each net "
-            f"is a folder of its name there; where to get the released ones: "
-            f"{roots[-1] / 'README.md'}"
-        )
-    return chosen
 
 
 def _into_files(

@@ -188,7 +188,7 @@ def _unicode(value: Any) -> Any:
 def _arrow() -> tuple[Any, Any]:
     try:
         import pyarrow  # type: ignore[import-untyped]
-        from pyarrow import parquet  # type: ignore[import-untyped]
+        from pyarrow import parquet
     except ImportError:
         raise ImportError("Parquet needs pyarrow: pip install 'lbpmap[report]'") from None
     return pyarrow, parquet

@@ -176,7 +176,7 @@ def from_row(row: Mapping[str, Any], settings: Settings) -> tuple[Record, Face |
     return record, Face(
         by_net,
         together,
-        box=None if None in box else box,  # type: ignore[arg-type]
+        box=None if None in box else box,
         score=row["score"],
         landmarks=None if (None, None) in marks else marks,
     )

@@ -82,7 +82,9 @@ def test_a_net_by_its_name(make_net, face, capsys):
     assert main(["predict", str(face), "--net", "two", "--json"]) == 0
     assert list(json.loads(capsys.readouterr().out)["nets"]) == ["two"]
     assert main(["predict", str(face), "--net", "three"]) == 2
-    assert "no net 'three'; known ones are" in capsys.readouterr().err
+    assert (
+        "three: neither a folder nor the name of a net; known ones are" in capsys.readouterr().err
+    )
 
 
 def test_a_bad_face_is_named_and_the_rest_goes_on(make_net, face, capsys):
