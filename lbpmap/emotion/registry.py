@@ -53,6 +53,8 @@ class NetFiles:
         Where it was looked for, in order.
     architecture : str
         What the description calls it, such as "VGG_S"; else the name without its representation.
+    licence : str
+        What the description says of the terms on which it may be used; may be empty.
     """
 
     name: str
@@ -67,6 +69,7 @@ class NetFiles:
     weights_bytes: int | None
     folders: tuple[Path, ...]
     architecture: str
+    licence: str = ""
 
 
 def packaged_folder() -> Path:
@@ -197,6 +200,7 @@ def _find_net(name: str, roots: list[Path]) -> NetFiles:
         folders=tuple(folders),
         architecture=says.get(str, "architecture", default=None)
         or _without(name, resolve(says.representation()).name),
+        licence=one_line(says.get(str, "licence", default="") or " ").strip(),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -118,12 +118,14 @@ def to_json(record: Record) -> str:
     >>> from_json(line).faces[0].best
     1
     """
-    plain = asdict(record)
-    for face in plain["faces"]:
-        face["pictures"] = {
-            name: base64.b64encode(data).decode() for name, data in face["pictures"].items()
-        }
+    # Not `asdict`, which would copy every number.
+    plain = {**vars(record), "faces": [_plain(face) for face in record.faces]}
     return json.dumps(plain, allow_nan=False, separators=(",", ":"))
+
+
+def _plain(face: Face) -> dict[str, Any]:
+    pictures = {name: base64.b64encode(data).decode() for name, data in face.pictures.items()}
+    return {**vars(face), "pictures": pictures}
 
 
 def from_json(line: str) -> Record:
