@@ -96,7 +96,7 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
         help="snapshots that are kept (default 2)")  # fmt: skip
     add("--patience", metavar="N", type=inputs.not_negative, default=10,
         help="validations without a better one before it stops; 0 never (default 10)")  # fmt: skip
-    inputs.add_device(parser)
+    add("--device", default="cpu", help=inputs.DEVICES)
     add("--mixed-precision", action="store_true", help="on a GPU: multiply in bfloat16")
     inputs.add_engine(parser)
     add("--threads", type=inputs.positive, default=2, help="threads that prepare "

@@ -19,6 +19,9 @@ T = TypeVar("T")
 # Those of `lbpmap.caffe.engine`, which is only loaded when a net is to be run.
 ENGINES = ("auto", "numpy", "torch", "real")
 
+# Of an option that names one.
+DEVICES = "cpu, gpu or gpu:N (default cpu); GPUs need PyTorch"
+
 # The exit code of a command that Ctrl-C ended, as shells have it.
 INTERRUPTED = 130
 
@@ -94,9 +97,7 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Declare where the nets of a command run, which `main` puts to use."""
-    parser.add_argument(
-        "--device", default="cpu", help="cpu, gpu or gpu:N (default cpu); GPUs need PyTorch"
-    )
+    parser.add_argument("--device", dest="run_on", default="cpu", help=DEVICES)
 
 
 @contextmanager
@@ -113,11 +114,11 @@ def engine(args: argparse.Namespace) -> Iterator[None]:
             from lbpmap.caffe.engine import using
 
             during.enter_context(using(args.engine, "--engine"))
-        if getattr(args, "device", "cpu") != "cpu":
+        if getattr(args, "run_on", "cpu") != "cpu":
             from lbpmap.caffe.engine import on_device
             from lbpmap.emotion.devices import gpu_number
 
-            during.enter_context(on_device(gpu_number(args.device)))
+            during.enter_context(on_device(gpu_number(args.run_on)))
         yield
 
 

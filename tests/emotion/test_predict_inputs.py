@@ -151,6 +151,17 @@ def test_tracebacks_when_asked_for(make_net, tmp_path, capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_a_device_that_is_not_there_is_said(make_net, tmp_path, capsys):
+    make_net("mine")
+    for device, engine, message in [
+        ("gpu:x", "auto", "device must be cpu, gpu or gpu:N, got 'gpu:x'"),
+        ("gpu", "numpy", "the engine numpy runs on the CPU; leave it out for device gpu"),
+    ]:
+        ask = ["predict", str(tmp_path), "--device", device, "--engine", engine]
+        assert main(ask) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_lists_and_patterns(make_net, tmp_path, monkeypatch, capsys):
     make_net("mine")
     monkeypatch.chdir(tmp_path)
