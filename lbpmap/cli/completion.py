@@ -151,6 +151,7 @@ _DESTINATIONS = {
     "label": "labels",
     "isa": "instruction_sets",
     "device": "devices",
+    "run_on": "devices",
 }
 
 
