@@ -22,6 +22,7 @@ from lbpmap.cli import (
     info,
     inputs,
     map,
+    models,
     predict,
     table,
 )
@@ -36,6 +37,7 @@ _COMMANDS = {
     "evaluate": evaluate,
     "ensemble": ensemble,
     "grid": grid,
+    "models": models,
     "info": info,
     "demo": demo,
     "table": table,

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
-import lbpmap
 from lbpmap import _toml
 from lbpmap._blob import MAX_SIZE
 from lbpmap._errors import one_line
+from lbpmap.models import known
+from lbpmap.models.known import DESCRIPTION as DESCRIPTION
+from lbpmap.models.places import packaged_folder as packaged_folder
+from lbpmap.models.places import search_path as search_path
 from lbpmap.representations import REPRESENTATIONS, resolve
 
-DESCRIPTION = "model.toml"
 # Dotted keys take time with the square of their number: 3 s when they fill this, 16 s at double.
 _MAX_DESCRIPTION_BYTES = 1 << 15
 # What a name of a file takes at most; in bytes, where characters may take several.
@@ -48,7 +48,7 @@ class NetFiles:
     weights, mean : Path or None
         The caffemodel and the mean picture; None where no folder has them.
     weights_bytes : int or None
-        Size of a complete caffemodel, where it is known.
+        Size of a complete caffemodel, where the registry of models knows it.
     folders : tuple of Path
         Where it was looked for, in order.
     architecture : str
@@ -67,45 +67,6 @@ class NetFiles:
     weights_bytes: int | None
     folders: tuple[Path, ...]
     architecture: str
-
-
-def packaged_folder() -> Path:
-    """Folder of the released nets: inside the installed package, or at the top of a checkout."""
-    package = Path(lbpmap.__file__).parent
-    installed = package / "caffe_models"
-    return installed if installed.is_dir() else package.parent / "caffe_models"
-
-
-def search_path(models: str | os.PathLike[str] | None = None) -> list[Path]:
-    """List the folders where nets are looked for, the first one first.
-
-    Parameters
-    ----------
-    models : str or path, optional
-        A folder to look in before the others; it must exist.
-
-    Returns
-    -------
-    list of Path
-        `models`, what the environment variable ``LBPMAP_MODELS`` names, ``lbpmap/models`` in the
-        user's data folder, and the package's own folder.
-
-    Raises
-    ------
-    NotADirectoryError
-        When `models`, or the folder that ``LBPMAP_MODELS`` names, does not exist.
-    """
-    found = []
-    for named, source in ((models, "--models"), (os.environ.get("LBPMAP_MODELS"), "LBPMAP_MODELS")):
-        if named:
-            if not Path(named).is_dir():
-                raise NotADirectoryError(
-                    f"{named}: no such folder ({source}); expected a folder that holds one folder "
-                    f"a net, such as VGG_S_rgb"
-                )
-            found.append(Path(named))
-    user = Path(platformdirs.user_data_dir("lbpmap", appauthor=False)) / "models"
-    return [*found, user, packaged_folder()]
 
 
 def find_nets(models: str | os.PathLike[str] | None = None) -> dict[str, NetFiles]:
@@ -136,7 +97,8 @@ def find_nets(models: str | os.PathLike[str] | None = None) -> dict[str, NetFile
         for folder in _folders(root)
         if (folder / DESCRIPTION).is_file()
     }
-    return {name: _find_net(name, roots) for name in names}
+    sets = known.load()
+    return {name: _find_net(name, roots, sets) for name in names}
 
 
 def net_in(folder: str | os.PathLike[str]) -> NetFiles:
@@ -159,7 +121,7 @@ def net_in(folder: str | os.PathLike[str]) -> NetFiles:
     place = Path(os.path.abspath(folder))
     if not (place / DESCRIPTION).is_file():
         raise FileNotFoundError(f"{folder}: no net: it holds no {DESCRIPTION}")
-    return _find_net(place.name, [place.parent])
+    return _find_net(place.name, [place.parent], known.load())
 
 
 def _folders(root: Path) -> list[Path]:
@@ -170,7 +132,7 @@ def _folders(root: Path) -> list[Path]:
         return []
 
 
-def _find_net(name: str, roots: list[Path]) -> NetFiles:
+def _find_net(name: str, roots: list[Path], sets: dict[str, known.KnownSet]) -> NetFiles:
     folders = [root / name for root in roots]
     described = next(folder for folder in folders if (folder / DESCRIPTION).is_file())
     says = _Description(described / DESCRIPTION)
@@ -193,11 +155,17 @@ def _find_net(name: str, roots: list[Path]) -> NetFiles:
         deploy=with_deploy / deploy,
         weights=with_weights and with_weights / says.text("files", "weights"),
         mean=mean if mean and mean.is_file() else None,
-        weights_bytes=says.get(int, "files", "weights_bytes", default=None),
+        weights_bytes=_known_bytes(sets.get(name), says.text("files", "weights")),
         folders=tuple(folders),
         architecture=says.get(str, "architecture", default=None)
         or _without(name, resolve(says.representation()).name),
     )
+
+
+def _known_bytes(published: known.KnownSet | None, weights: str) -> int | None:
+    """Give the size of published weights; a run of one's own may bear a released net's name."""
+    file = published and published.file(weights)
+    return file.bytes if file else None
 
 
 def _without(name: str, representation: str) -> str:
@@ -292,8 +260,23 @@ def _shown(value: Any) -> str:
     return shown if len(shown) <= 80 else f"{shown[:80]}..."
 
 
-def _guide() -> Path:
-    return packaged_folder() / "README.md"
+def how_to_get(name: str) -> str:
+    """Say how to get a net's weights, as the end of a sentence that says that they are missing.
+
+    Parameters
+    ----------
+    name : str
+        The net's.
+
+    Returns
+    -------
+    str
+    """
+    fetch = f"'lbpmap models fetch {name}' or " if name in known.load() else ""
+    return (
+        f"get it with {fetch}'lbpmap models import ZIP|FOLDER', or say where it is (--models DIR): "
+        f"{packaged_folder() / 'README.md'}"
+    )
 
 
 def require_weights(net: NetFiles) -> tuple[Path, Path]:
@@ -314,7 +297,7 @@ def require_weights(net: NetFiles) -> tuple[Path, Path]:
     ValueError
         When the weights have another size than a complete file.
     """
-    where = f"; where to get it and where to put it (--models DIR): {_guide()}"
+    where = f"; {how_to_get(net.name)}"
     if net.weights is None:
         folders = ", ".join(str(folder) for folder in net.folders)
         raise FileNotFoundError(f"{net.name}: no weights in {folders}{where}")
@@ -345,5 +328,5 @@ def check_size(net: NetFiles) -> None:
         raise ValueError(
             f"{net.weights}: {size} bytes, but {net.name}'s weights have {net.weights_bytes}: an "
             f"incomplete download, or a net of your own, which goes into a folder of its own; "
-            f"where to get it and where to put it (--models DIR): {_guide()}"
+            f"{how_to_get(net.name)}"
         )
