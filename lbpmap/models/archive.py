@@ -7,6 +7,7 @@ because an archive that has them was made to deceive, or was damaged.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -118,7 +119,10 @@ def damage(where: object) -> Iterator[None]:
         yield
     except Unwanted:
         raise
-    except _DAMAGED as error:
+    except (OSError, *_DAMAGED) as error:
+        # An offset before the file's beginning cannot be gone to.
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
         raise ValueError(
             f"{where}: a damaged ZIP, or none ({one_line(error)}): download it again, or unpack it "
             f"and import the folder"

@@ -31,6 +31,7 @@ from urllib.parse import urlsplit
 from lbpmap import _toml
 from lbpmap._errors import one_line
 from lbpmap._version import __version__
+from lbpmap.models.placing import write_all
 
 __all__ = ["PATIENCE", "Patience", "Refused", "Wanted", "WebPage", "download"]
 
@@ -347,10 +348,8 @@ def _said_of(part: Path, origin: str) -> str:
 
 
 def _write(file: FileIO, block: bytes, part: Path) -> None:
-    left = memoryview(block)
     try:
-        while left:
-            left = left[file.write(left) :]  # a disk that is nearly full takes a part
+        write_all(file, block)
     except OSError as error:
         raise OSError(
             f"{part}: not written ({error.strerror}); make room, or name another folder "

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -111,14 +112,37 @@ def copy(source: BinaryIO, target: Path, at_most: int) -> tuple[int, str]:
         When it cannot be written, or the disk is full.
     """
     digest, size = hashlib.sha256(), 0
-    with open(target, "xb") as file:
+    with open(target, "xb", buffering=0) as file:
         while size <= at_most and (block := source.read(_BLOCK)):
             size += len(block)
             digest.update(block)
-            file.write(block)
-        file.flush()
-        os.fsync(file.fileno())
+            with _told(target):
+                write_all(file, block)
+        with _told(target):
+            os.fsync(file.fileno())
     return size, digest.hexdigest()
+
+
+def write_all(file: FileIO, block: bytes) -> None:
+    """Write all of a block: a disk that is nearly full takes a part, and refuses the next.
+
+    Raises
+    ------
+    OSError
+    """
+    left = memoryview(block)
+    while left:
+        left = left[file.write(left) :]
+
+
+@contextmanager
+def _told(target: Path) -> Iterator[None]:
+    """Say of a staged file that could not be written where it was to be."""
+    try:
+        yield
+    except OSError as error:
+        place = Path(*(part for part in target.parts if part != _STAGE))
+        raise OSError(f"{place}: not written ({error.strerror}); make room") from None
 
 
 def take(source: Path, target: Path) -> None:
