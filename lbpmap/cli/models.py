@@ -6,7 +6,8 @@ import argparse
 import json
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from lbpmap.cli import inputs
 if TYPE_CHECKING:
     from lbpmap.models.known import KnownFile, KnownSet
     from lbpmap.models.listing import Listed
+    from lbpmap.models.placing import Progress
 
 HELP = "list, fetch, import and verify the files of published models"
 
@@ -49,7 +51,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     fetch.add_argument("names", metavar="NAME", nargs="*", help="as 'lbpmap models list' has them")
     fetch.add_argument("--all", action="store_true", help="all that are known")
-    fetch.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
 
     take = inputs.add_action(
         actions,
@@ -76,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         writing.add_argument(
             "--replace", action="store_true", help="let files take the place of others"
         )
+        writing.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
 
     verify = inputs.add_action(
         actions, "verify", "hold files against known and recorded checksums", EXAMPLES
@@ -166,21 +168,24 @@ def _fetch_set(known_set: KnownSet, root: Path, args: argparse.Namespace) -> boo
 def _fetch_file(known_set: KnownSet, file: KnownFile, root: Path, args: argparse.Namespace) -> str:
     from lbpmap.models.fetch import fetch
 
+    with _bar(f"{known_set.name}/{file.name}", args) as progress:
+        got = fetch(known_set, file, root, say=_say, progress=progress, replace=args.replace)
+    return _line(got.path, got.size, got.sha256, got.here_before)
+
+
+@contextmanager
+def _bar(what: str, args: argparse.Namespace) -> Iterator[Progress]:
+    """Show how many bytes came, on a terminal."""
+    # `disable=None` is tqdm's "only on a terminal".
     with tqdm(
-        desc=f"{known_set.name}/{file.name}",
-        total=file.bytes,
-        unit="B",
-        unit_scale=True,
-        disable=True if args.quiet else None,  # None is tqdm's "only on a terminal"
-        leave=False,
+        desc=what, unit="B", unit_scale=True, disable=True if args.quiet else None, leave=False
     ) as bar:
 
         def progress(done: int, total: int | None) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        got = fetch(known_set, file, root, say=_say, progress=progress, replace=args.replace)
-    return _line(got.path, got.size, got.sha256, got.here_before)
+        yield progress
 
 
 def _line(path: Path, size: int, sha256: str, here_before: bool) -> str:
@@ -196,9 +201,10 @@ def _import(args: argparse.Namespace) -> int:
     from lbpmap.models import importing, known, places, verify
 
     sets, root = known.load(), places.target_folder(args.models)
-    taken = importing.import_models(
-        args.sources, root, sets, net_in, say=_say, replace=args.replace
-    )
+    with _bar("import", args) as progress:
+        taken = importing.import_models(
+            args.sources, root, sets, net_in, say=_say, progress=progress, replace=args.replace
+        )
     for each in taken:
         print(_line(each.path, each.size, each.sha256, each.here_before))
     names = dict.fromkeys(each.path.parent.name for each in taken)

@@ -20,7 +20,6 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from io import FileIO
@@ -31,7 +30,7 @@ from urllib.parse import urlsplit
 from lbpmap import _toml
 from lbpmap._errors import one_line
 from lbpmap._version import __version__
-from lbpmap.models.placing import write_all
+from lbpmap.models.placing import Progress, write_all
 
 __all__ = ["PATIENCE", "Patience", "Refused", "Wanted", "WebPage", "download"]
 
@@ -45,8 +44,6 @@ _PASSING = {408, 425, 429, 500, 502, 503, 504}
 _NO_WAY = (errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN)
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 _HTML = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head|body)\b", re.IGNORECASE)
-
-Progress = Callable[[int, "int | None"], None]
 
 
 class Refused(OSError):
@@ -160,7 +157,8 @@ def _attempt(wanted: Wanted, part: Path, progress: Progress, timeout: float) -> 
         _check_answer(response, wanted)
         if response.status == 206:
             total = _total_of_range(response, wanted, offset)
-            if response.headers.get("ETag", said) != said and said.startswith('"'):
+            named = "ETag" if said.startswith('"') else "Last-Modified"
+            if response.headers.get(named, said) != said:
                 discard(part)
                 raise _Again("the file changed on the server")
         else:
@@ -207,6 +205,8 @@ def _open(request: urllib.request.Request, part: Path, timeout: float) -> HTTPRe
         raise _Again(f"no answer ({one_line(reason)})", _is_unreachable(reason)) from None
     except Refused:
         raise
+    except ValueError as error:  # no address: of a mirror, or that a redirect leads to
+        raise Refused(f"{request.full_url}: {one_line(error)}") from None
     except (OSError, HTTPException) as error:
         raise _Again(f"no answer ({one_line(error)})", _is_unreachable(error)) from None
 
@@ -331,7 +331,11 @@ def _validator(headers: HTTPMessage) -> str | None:
     """Give what If-Range can be asked with: an ETag that is not weak, or a date."""
     tag = headers.get("ETag", "").strip()
     said = tag if tag.startswith('"') else headers.get("Last-Modified", "").strip()
-    return said if 0 < len(said) < 1000 and said.isascii() and said.isprintable() else None
+    return said if _is_header(said) else None
+
+
+def _is_header(said: str) -> bool:
+    return 0 < len(said) < 1000 and said.isascii() and said.isprintable()
 
 
 def _said_of(part: Path, origin: str) -> str:
@@ -344,7 +348,8 @@ def _said_of(part: Path, origin: str) -> str:
     except ValueError:
         return ""
     validator = said.get("validator")
-    return validator if isinstance(validator, str) and said.get("origin") == origin else ""
+    fits = isinstance(validator, str) and _is_header(validator) and said.get("origin") == origin
+    return str(validator) if fits else ""
 
 
 def _write(file: FileIO, block: bytes, part: Path) -> None:

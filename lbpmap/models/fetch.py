@@ -14,9 +14,9 @@ from urllib.parse import quote
 from lbpmap._errors import one_line
 from lbpmap._files import PathLike, sha256
 from lbpmap.models import checks, download, drive, places, placing, records
-from lbpmap.models.download import Progress, Refused, Wanted, WebPage
+from lbpmap.models.download import Refused, Wanted, WebPage
 from lbpmap.models.known import KnownFile, KnownSet
-from lbpmap.models.placing import Say, Staged
+from lbpmap.models.placing import Progress, Say, Staged
 from lbpmap.models.records import Record
 
 

@@ -19,7 +19,7 @@ from lbpmap._files import sha256
 from lbpmap.models import archive, checks, known, placing, records
 from lbpmap.models.archive import Entry
 from lbpmap.models.known import DESCRIPTION, KnownFile, KnownSet
-from lbpmap.models.placing import Say, Staged
+from lbpmap.models.placing import Progress, Say, Staged
 from lbpmap.models.records import Record
 
 _MAX_DESCRIPTION = 1 << 15
@@ -57,6 +57,7 @@ def import_models(
     understand: Understand,
     *,
     say: Say,
+    progress: Progress,
     replace: bool = False,
 ) -> list[Imported]:
     """Take the nets that lie somewhere in folders and archives.
@@ -75,6 +76,8 @@ def import_models(
         Called with the folder of a net of one's own before it is placed; it refuses by an error.
     say : callable
         Called with lines that a user may want to know.
+    progress : callable
+        Called with the bytes that were copied and those that will have been.
     replace : bool
         Let files take the place of others.
 
@@ -99,28 +102,27 @@ def import_models(
                 f"{sources[0]}: no model in it: expected a folder named as one of "
                 f"{', '.join(sets)}, with its files, or one with a {DESCRIPTION}"
             )
-        placing.check_room(root, sum(e.size for f in found.values() for _, e in f.files.values()))
+        count = _Count(sum(e.size for f in found.values() for _, e in f.files.values()), progress)
+        placing.check_room(root, count.total)
         folder = stack.enter_context(placing.stage(root, say))
-        staged = {name: _staged(one, folder) for name, one in found.items()}
+        staged = {name: _staged(one, folder, count) for name, one in found.items()}
         for name, one in found.items():
             if one.described:
                 _understood(folder / name, one, understand)
         before = records.read(root)
-        news = {
-            name: {
-                file: item
+        imported = []
+        for name, files in staged.items():
+            here = {
+                file
                 for file, item in files.items()
-                if _is_new(root / name / file, before.get(f"{name}/{file}"), item, replace)
+                if _is_here(root / name / file, before.get(f"{name}/{file}"), item, replace)
             }
-            for name, files in staged.items()
-        }
-        for name, files in news.items():
-            placing.place(root, name, files)
+            imported.append((name, files, here))
+        for name, files, here in imported:
+            placing.place(root, name, files, here)
         return [
-            Imported(
-                root / name / file, item.record.bytes, item.record.sha256, file not in news[name]
-            )
-            for name, files in staged.items()
+            Imported(root / name / file, item.record.bytes, item.record.sha256, file in here)
+            for name, files, here in imported
             for file, item in files.items()
         ]
 
@@ -220,16 +222,30 @@ def _merged(before: _Found | None, one: _Found) -> _Found:
     return _Found(one.name, before.where, files, before.described or one.described)
 
 
-def _staged(one: _Found, stage: Path) -> dict[str, Staged]:
+class _Count:
+    """Bytes copied so far, of all files together."""
+
+    def __init__(self, total: int, progress: Progress) -> None:
+        self.total = total
+        self._done, self._progress = 0, progress
+
+    def add(self, size: int) -> None:
+        self._done += size
+        self._progress(self._done, self.total)
+
+
+def _staged(one: _Found, stage: Path, count: _Count) -> dict[str, Staged]:
     """Copy the files of a set into the stage, and check them there."""
     (stage / one.name).mkdir()
-    return {name: _copied(*pair, stage / one.name / name) for name, pair in one.files.items()}
+    return {
+        name: _copied(*pair, stage / one.name / name, count) for name, pair in one.files.items()
+    }
 
 
-def _copied(file: KnownFile, entry: Entry, target: Path) -> Staged:
+def _copied(file: KnownFile, entry: Entry, target: Path, count: _Count) -> Staged:
     checks.check_size(file, entry.size, entry.where)
     with archive.damage(entry.where), entry.open() as source:
-        size, digest = placing.copy(source, target, entry.size)
+        size, digest = placing.copy(source, target, entry.size, count.add)
     if size != entry.size:
         raise ValueError(f"{entry.where}: {size} bytes, but {entry.size} were declared")
     checks.check_sum(file, digest, entry.where)
@@ -245,18 +261,18 @@ def _understood(folder: Path, one: _Found, understand: Understand) -> None:
         raise ValueError(f"{one.where}: {said}") from None
 
 
-def _is_new(path: Path, recorded: Record | None, item: Staged, replace: bool) -> bool:
-    """Tell whether a file is to be placed; one that is there is never changed in silence."""
-    if replace:
-        return True
+def _is_here(path: Path, recorded: Record | None, item: Staged, replace: bool) -> bool:
+    """Tell whether the same file is there; another one is never replaced in silence."""
     now = item.record
-    if recorded is not None and recorded.sha256 != now.sha256:
+    if recorded is not None and recorded.sha256 != now.sha256 and not replace:
         raise ValueError(
             f"{path}: sha256 {now.sha256}, but {recorded.sha256} was recorded {recorded.when} of "
             f"what came from {recorded.source}; --replace takes the new one"
         )
     if not path.is_file():
+        return False
+    if path.stat().st_size == now.bytes and sha256(path) == now.sha256:
         return True
-    if path.stat().st_size != now.bytes or sha256(path) != now.sha256:
+    if not replace:
         raise ValueError(f"{path}: another file is there; --replace puts the new one in its place")
-    return recorded is None
+    return False

@@ -44,6 +44,7 @@ _MAX_BYTES = 1 << 15
 _AT_MOST = {".caffemodel": 1 << 31, ".h5": 1 << 31}
 _AT_MOST_ELSE = 1 << 26
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # of Windows
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -127,7 +128,7 @@ def is_name(name: str) -> bool:
     >>> is_name("VGG_S_lbp"), is_name("../VGG_S_lbp")
     (True, False)
     """
-    return bool(_NAME.fullmatch(name)) and not name.endswith(".")
+    return bool(_NAME.fullmatch(name)) and not name.endswith(".") and not _DEVICE.fullmatch(name)
 
 
 def at_most(name: str) -> int:

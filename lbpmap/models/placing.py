@@ -10,12 +10,12 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Optional
 
 from filelock import FileLock, Timeout
 
@@ -26,6 +26,8 @@ _STAGE, _LOCK = ".incoming", ".lock"
 _BLOCK = 1 << 20
 
 Say = Callable[[str], None]
+# Told how many bytes are done, of how many, or of None where that is unknown.
+Progress = Callable[[int, Optional[int]], None]
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,9 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def copy(source: BinaryIO, target: Path, at_most: int) -> tuple[int, str]:
+def copy(
+    source: BinaryIO, target: Path, at_most: int, came: Callable[[int], None] | None = None
+) -> tuple[int, str]:
     """Copy a stream into a new file on the disk, a megabyte at a time.
 
     Parameters
@@ -100,6 +104,8 @@ def copy(source: BinaryIO, target: Path, at_most: int) -> tuple[int, str]:
     target : Path
     at_most : int
         Bytes that it does not exceed; the copy ends behind the first one too many.
+    came : callable, optional
+        Called with the size of every block.
 
     Returns
     -------
@@ -118,6 +124,8 @@ def copy(source: BinaryIO, target: Path, at_most: int) -> tuple[int, str]:
             digest.update(block)
             with _told(target):
                 write_all(file, block)
+            if came is not None:
+                came(len(block))
         with _told(target):
             os.fsync(file.fileno())
     return size, digest.hexdigest()
@@ -167,7 +175,7 @@ def take(source: Path, target: Path) -> None:
         source.unlink()
 
 
-def place(root: Path, name: str, files: dict[str, Staged]) -> None:
+def place(root: Path, name: str, files: dict[str, Staged], here: Collection[str] = ()) -> None:
     """Put checked files of one set where they belong, and record what they are.
 
     Call it within `stage`. Every file appears whole; its record follows.
@@ -178,6 +186,8 @@ def place(root: Path, name: str, files: dict[str, Staged]) -> None:
     name : str
         The set's.
     files : dict of Staged, by name
+    here : collection of str
+        Those that are there already, and are only recorded.
 
     Raises
     ------
@@ -190,8 +200,12 @@ def place(root: Path, name: str, files: dict[str, Staged]) -> None:
     folder.mkdir(exist_ok=True)
     known = records.read(root)
     for file, staged in files.items():
-        os.replace(staged.path, folder / file)
-        known[f"{name}/{file}"] = staged.record
+        key = f"{name}/{file}"
+        if file in here:
+            known.setdefault(key, staged.record)
+        else:
+            os.replace(staged.path, folder / file)
+            known[key] = staged.record
     records.write(root, known)
 
 

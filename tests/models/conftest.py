@@ -33,6 +33,9 @@ PUBLISHED = {
 }
 
 
+QUIET = {"say": lambda *_: None, "progress": lambda *_: None}
+
+
 def sha256(raw):
     return hashlib.sha256(raw).hexdigest()
 

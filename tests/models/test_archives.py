@@ -244,7 +244,9 @@ def test_anything_may_be_damaged(root, files, tmp_path):
         path = tmp_path / "changed.zip"
         path.write_bytes(changed)
         try:
-            taken = importing.import_models([path], root, sets, print, say=print, replace=True)
+            taken = importing.import_models(
+                [path], root, sets, print, say=print, progress=print, replace=True
+            )
             said = f"{path}: taken"
         except (ValueError, OSError) as error:
             taken, said = [], str(error)

@@ -15,20 +15,16 @@ from lbpmap.models import download, drive, fetch, known
 from lbpmap.models.download import Patience
 from lbpmap.models.records import read
 
-from .conftest import Answer, sha256, tree
+from .conftest import QUIET, Answer, sha256, tree
 
 WEIGHTS = "/one/tiny.caffemodel"
 ALL = ["checksums.toml", "one/deploy.prototxt", "one/mean.binaryproto", "one/tiny.caffemodel"]
 
 
-def quietly(*_):
-    pass
-
-
 def fetch_weights(root, **options):
     one = known.load()["one"]
     file = one.file("tiny.caffemodel")
-    return fetch.fetch(one, file, root, say=quietly, progress=quietly, **options)
+    return fetch.fetch(one, file, root, **QUIET, **options)
 
 
 def part(tmp_path):
@@ -181,7 +177,7 @@ def test_of_unknown_size_there_is_a_bound(root, site, monkeypatch):
     for always in (Answer(), Answer(length=False)):
         site.always = always
         with pytest.raises(OSError, match=r"at most 1000 can be|more than the 1000 bytes"):
-            fetch.fetch(one, small, root, say=quietly, progress=quietly)
+            fetch.fetch(one, small, root, **QUIET)
     assert tree(root) == []
 
 
@@ -434,7 +430,7 @@ def test_a_part_of_unknown_origin_is_begun_anew(root, site, tmp_path, validators
 def test_a_part_longer_than_the_file_is_begun_anew(root, site, files):
     one, mean = known.load()["one"], known.load()["one"].file("mean.binaryproto")
     site.next = [Answer(body=bytes(5000), cut=4000), Answer(status=416)]
-    got = fetch.fetch(one, mean, root, say=quietly, progress=quietly)
+    got = fetch.fetch(one, mean, root, **QUIET)
     assert got.sha256 == sha256(files["mean.binaryproto"])
     assert [asked.range for asked in site.asked] == [None, "bytes=4000-", None]
 

@@ -14,7 +14,7 @@ from lbpmap.emotion import synthetic
 from lbpmap.models import archive, importing, records, verify
 from lbpmap.models.verify import OK
 
-from .conftest import DEPLOY, sha256, tree
+from .conftest import DEPLOY, QUIET, sha256, tree
 
 DESCRIPTION = """
 representation = "lbp"
@@ -308,7 +308,9 @@ def test_memory_stays_small(root, registry, tmp_path):
             file.write(weights, "one/big.caffemodel")
         tracemalloc.start()
         sources = [tmp_path / "one.zip"]
-        importing.import_models(sources, root, known.load(), print, say=print, replace=True)
+        importing.import_models(
+            sources, root, known.load(), print, say=print, progress=print, replace=True
+        )
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert peak < 12e6 < weights.stat().st_size
@@ -322,7 +324,7 @@ def test_the_real_mtcnn(shared, tmp_path, monkeypatch, capsys):
     sets, root = known.load(), tmp_path / "models"
     root.mkdir()
     source = shared / "models" / "mtcnn"
-    taken = importing.import_models([source], root, sets, print, say=print)
+    taken = importing.import_models([source], root, sets, print, **QUIET)
     assert len(taken) == 7
     found = list(verify.verify(sets, [root], ["mtcnn"]))
     assert [(each.state, each.said) for each in found] == [(OK, "as published")] * 7
