@@ -123,10 +123,9 @@ def download(
             came = came or _size(part) > before
             failures = 1 if _size(part) >= before + _PROGRESS else failures + 1
             if failures >= patience.attempts or (error.unreachable and not came):
-                kept = f"; {_size(part)} bytes are kept, so that it goes on from there"
-                raise Refused(
-                    f"{wanted.url}: {error}; try again later{kept if _size(part) else ''}"
-                ) from None
+                there = _size(part) if _said_of(part, wanted.origin) else 0
+                kept = f"; {there} bytes are kept, so that it goes on from there" if there else ""
+                raise Refused(f"{wanted.url}: {error}; try again later{kept}") from None
             pause = max(patience.pause * 2 ** (failures - 1), error.wait)
             time.sleep(min(pause, _MAX_PAUSE))
 

@@ -239,8 +239,8 @@ def test_a_server_that_falls_silent_is_given_up(root, site, monkeypatch):
 
 
 def test_a_slow_server_is_not_a_silent_one(root, site, files, monkeypatch):
-    monkeypatch.setattr(download, "PATIENCE", Patience(timeout=0.8, attempts=1))
-    site.always = Answer(pace=0.12)  # ten blocks: longer than the patience altogether
+    monkeypatch.setattr(download, "PATIENCE", Patience(timeout=1.5, attempts=1))
+    site.always = Answer(pace=0.2)  # ten blocks: longer than the patience altogether
     assert fetch_weights(root).sha256 == sha256(files["tiny.caffemodel"])
     assert len(site.asked) == 1
 

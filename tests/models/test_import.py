@@ -11,7 +11,7 @@ import zipfile
 import pytest
 
 from lbpmap.emotion import synthetic
-from lbpmap.models import archive, importing, records, verify
+from lbpmap.models import archive, importing, placing, records, verify
 from lbpmap.models.verify import OK
 
 from .conftest import DEPLOY, QUIET, sha256, tree
@@ -336,3 +336,43 @@ def test_hidden_folders_are_left_alone(files, tmp_path):
     write(tmp_path / "given" / "one", files)
     with archive.opened(tmp_path) as entries:
         assert {entry.parts[1] for entry in entries} == {"given"}
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mount a disk of 100 KB, where that is allowed."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", place]
+    if sys.platform != "linux" or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no disk can be mounted here")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_a_disk_that_others_fill_meanwhile(run, root, files, tmp_path, small_disk, monkeypatch):
+    monkeypatch.setattr(placing, "check_room", lambda *_: None)
+    code, _, err = run("import", write(tmp_path / "one", files), "--models", small_disk)
+    assert code == 2
+    assert f"{small_disk}/one/tiny.caffemodel: not written (No space left on device)" in err[0]
+    assert tree(small_disk) == []
+
+
+def test_a_disk_that_is_too_small(run, root, files, tmp_path, small_disk):
+    code, _, err = run("import", write(tmp_path / "one", files), "--models", small_disk)
+    assert code == 2
+    assert "are free; make room" in err[0]
+    assert tree(small_disk) == []
+
+
+def test_a_fetch_to_another_disk(run, root, site, files, small_disk, tmp_path):
+    code, _, err = run("fetch", "one", "--models", small_disk)
+    assert code == 1
+    assert "are free; make room" in err[0]
+    part = tmp_path / "cache" / "downloads" / "one" / "tiny.caffemodel.part"
+    assert part.read_bytes() == files["tiny.caffemodel"]
+    subprocess.run(["mount", "-o", "remount,size=1M", small_disk], check=True)
+    site.asked.clear()
+    assert run("fetch", "one", "--models", small_disk)[0] == 0
+    assert "/one/tiny.caffemodel" not in [asked.path for asked in site.asked]
+    assert (small_disk / "one" / "tiny.caffemodel").read_bytes() == files["tiny.caffemodel"]
