@@ -84,7 +84,8 @@ def fetch(
             checks.check_sum(file, digest, wanted.url)
             checks.check_content(file.name, part, wanted.url)
             if not replace:
-                _check_recorded(known, file, root, digest, wanted.url)
+                before = records.read(root).get(f"{known.name}/{file.name}")
+                _check_recorded(before, digest, wanted.url)
         except ValueError:
             download.discard(part)
             raise
@@ -107,25 +108,24 @@ def found(known: KnownSet, file: KnownFile, root: Path, say: Say) -> Fetched | N
     path = root / known.name / file.name
     if not path.is_file():
         return None
+    recorded = records.read(root).get(f"{known.name}/{file.name}")
+    size, digest = path.stat().st_size, sha256(path)
     try:
-        size, digest = path.stat().st_size, sha256(path)
         checks.check_size(file, size, path)
         checks.check_sum(file, digest, path)
-        _check_recorded(known, file, root, digest, path)
-        if f"{known.name}/{file.name}" not in records.read(root):
+        _check_recorded(recorded, digest, path)
+        if recorded is None:
             checks.check_content(file.name, path, path)
-            now = Record(size, digest, records.now(), "found there")
-            placing.record(root, known.name, file.name, now, say)
     except ValueError as error:
         raise ValueError(f"{one_line(error)}; --replace puts a new one in its place") from None
+    if recorded is None:
+        now = Record(size, digest, records.now(), "found there")
+        placing.record(root, known.name, file.name, now, say)
     return Fetched(path, size, digest, True)
 
 
-def _check_recorded(
-    known: KnownSet, file: KnownFile, root: Path, digest: str, where: PathLike
-) -> None:
+def _check_recorded(recorded: Record | None, digest: str, where: PathLike) -> None:
     """Refuse a file that is not the one that was there first."""
-    recorded = records.read(root).get(f"{known.name}/{file.name}")
     if recorded is not None and recorded.sha256 != digest:
         raise ValueError(
             f"{where}: sha256 {digest}, but {recorded.sha256} was recorded {recorded.when} of what "

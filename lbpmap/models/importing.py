@@ -92,16 +92,8 @@ def import_models(
         and nothing was placed.
     """
     with ExitStack() as stack:
-        found: dict[str, _Found] = {}
-        for source in sources:
-            entries = stack.enter_context(archive.opened(source))
-            for one in _sets_in(source, entries, sets):
-                found[one.name] = _merged(found.get(one.name), one)
-        if not found:
-            raise ValueError(
-                f"{sources[0]}: no model in it: expected a folder named as one of "
-                f"{', '.join(sets)}, with its files, or one with a {DESCRIPTION}"
-            )
+        listed = [(each, stack.enter_context(archive.opened(each))) for each in sources]
+        found = _found_in(listed, sets)
         count = _Count(sum(e.size for f in found.values() for _, e in f.files.values()), progress)
         placing.check_room(root, count.total)
         folder = stack.enter_context(placing.stage(root, say))
@@ -110,26 +102,41 @@ def import_models(
             if one.described:
                 _understood(folder / name, one, understand)
         before = records.read(root)
-        imported = []
-        for name, files in staged.items():
-            here = {
-                file
-                for file, item in files.items()
-                if _is_here(root / name / file, before.get(f"{name}/{file}"), item, replace)
-            }
-            imported.append((name, files, here))
-        for name, files, here in imported:
-            placing.place(root, name, files, here)
-        return [
-            Imported(root / name / file, item.record.bytes, item.record.sha256, file in here)
-            for name, files, here in imported
+        imported = [
+            Imported(
+                root / name / file,
+                item.record.bytes,
+                item.record.sha256,
+                _is_here(root / name / file, before.get(f"{name}/{file}"), item, replace),
+            )
+            for name, files in staged.items()
             for file, item in files.items()
         ]
+        here = {each.path for each in imported if each.here_before}
+        for name, files in staged.items():
+            placing.place(root, name, files, {f for f in files if root / name / f in here})
+        return imported
 
 
 def missing(known_set: KnownSet, root: Path) -> list[str]:
     """List the files of a set that are not there, though it is of no use without them."""
     return [f.name for f in known_set.required if not (root / known_set.name / f.name).is_file()]
+
+
+def _found_in(
+    listed: list[tuple[Path, list[Entry]]], sets: Mapping[str, KnownSet]
+) -> dict[str, _Found]:
+    """Find what several sources hold, each set once."""
+    found: dict[str, _Found] = {}
+    for source, entries in listed:
+        for one in _sets_in(source, entries, sets):
+            found[one.name] = _merged(found.get(one.name), one)
+    if not found:
+        raise ValueError(
+            f"{', '.join(str(source) for source, _ in listed)}: no model in it: expected a folder "
+            f"named as one of {', '.join(sets)}, with its files, or one with a {DESCRIPTION}"
+        )
+    return found
 
 
 def _sets_in(source: Path, entries: list[Entry], sets: Mapping[str, KnownSet]) -> Iterator[_Found]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from lbpmap import _toml
 from lbpmap._errors import one_line
 from lbpmap._files import sha256
 from lbpmap.models import checks, records
-from lbpmap.models.known import DESCRIPTION, KnownFile, KnownSet, at_most, is_name
+from lbpmap.models.known import DESCRIPTION, KnownFile, KnownSet, at_most
 from lbpmap.models.records import Record
 
 OK, CHANGED, MISSING, UNKNOWN = "ok", "changed", "missing", "unknown"
@@ -76,24 +76,24 @@ def holdings(sets: Mapping[str, KnownSet], roots: Iterable[Path]) -> list[Holdin
     found = []
     for root in dict.fromkeys(roots):
         recorded = records.read(root)
-        for folder in _folders(root):
+        for folder in _inside(root):
             of_it = {
                 key.partition("/")[2]: each
                 for key, each in recorded.items()
                 if key.partition("/")[0] == folder.name
             }
-            names = {path.name for path in folder.iterdir() if path.is_file()} | set(of_it)
+            names = {path.name for path in _inside(folder) if path.is_file()} | set(of_it)
             files = _files_of(folder, names, sets)
             if files:
                 found.append(Holding(folder.name, folder, files, of_it))
     return found
 
 
-def _folders(root: Path) -> list[Path]:
-    """List the folders of a root; one that is not there or may not be opened holds none."""
+def _inside(folder: Path) -> list[Path]:
+    """List what is in a folder and not hidden; one that may not be opened holds nothing."""
     try:
-        return sorted(each for each in root.iterdir() if each.is_dir() and is_name(each.name))
-    except (FileNotFoundError, PermissionError):
+        return sorted(each for each in folder.iterdir() if not each.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
 
 
@@ -107,8 +107,12 @@ def _files_of(folder: Path, names: set[str], sets: Mapping[str, KnownSet]) -> tu
     named: Any = about.get("files")
     if not isinstance(named, dict) or named.get("weights") not in list(names):
         return ()
-    files = [each for each in named.values() if isinstance(each, str) and is_name(each)]
+    files = [each for each in named.values() if isinstance(each, str) and _is_bare(each)]
     return tuple(KnownFile(each, at_most=at_most(each)) for each in dict.fromkeys(files))
+
+
+def _is_bare(name: str) -> bool:
+    return PurePath(name).name == name and "\0" not in name
 
 
 def verify(

@@ -160,6 +160,19 @@ def test_the_list(run, one, root, files):
     assert [each.strip() for each in mine if each][1::4] == ["representation lbp", "your own"]
 
 
+def test_ones_own_net_of_any_name(run, root, files):
+    folder = write(root / "my net", files)
+    (folder / "mean.binaryproto").rename(folder / "my mean")
+    text = DESCRIPTION.replace("mean.binaryproto", "my mean").replace("deploy.pro", "../deploy.pro")
+    (folder / "model.toml").write_text(text)
+    code, out, _ = run("verify", "my net")
+    assert code == 0
+    assert [line.split(f"{folder}/")[1].split(":")[0] for line in out] == [
+        "tiny.caffemodel",
+        "my mean",
+    ]
+
+
 def test_the_list_for_programs(run, one, files):
     said = json.loads("\n".join(run("list", "--json")[1]))
     assert [each["name"] for each in said] == ["one", "two"]
