@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Union
+from typing import IO, BinaryIO, Union
 
 # A write that these end says nothing of the file.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -118,20 +118,8 @@ def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
     OSError
         When the folder is missing or full or may not be written, or `path` is no regular file.
     """
-    target = Path(os.path.realpath(path))
-    if not os.fspath(path) or target.is_dir():
-        raise IsADirectoryError(f"{path}: a folder; expected the name of a file to write")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"{path}: its folder does not exist; create the folder first")
-    if target.exists():
-        regular_size(target, "the name of a file to write")
-    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.part")
-    # Not tempfile.mkstemp: it makes files that only their owner may read, whatever the umask.
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    try:
-        handle = os.open(temporary, flags, 0o666)
-    except OSError as error:
-        raise type(error)(f"{path}: not written ({error.strerror})") from None
+    target = _target(path)
+    temporary, handle = _new_beside(target, path)
     try:
         with open(handle, "w+b") as file:
             yield file
@@ -142,4 +130,91 @@ def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
         temporary.unlink()
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
             raise OSError(error.errno, f"not written ({error.strerror})", os.fspath(path)) from None
+        raise
+
+
+@contextmanager
+def atomic_path(path: PathLike) -> Iterator[Path]:
+    """Name a file for others to write, that takes the place of `path` when the block ends well.
+
+    For libraries that want a name, not an open file; else as `atomic_write`.
+
+    Parameters
+    ----------
+    path : str or path
+        Where the file shall be; its folder must exist.
+
+    Yields
+    ------
+    Path
+        An empty file in the same folder, with the same suffix.
+
+    Raises
+    ------
+    OSError
+        As `atomic_write`.
+    """
+    target = _target(path)
+    temporary, handle = _new_beside(target, path, target.suffix)
+    os.close(handle)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            raise OSError(error.errno, f"not written ({error.strerror})", os.fspath(path)) from None
+        raise
+
+
+def _target(path: PathLike) -> Path:
+    """Give the file that `path` is or links to, where a file can be written."""
+    target = Path(os.path.realpath(path))
+    if not os.fspath(path) or target.is_dir():
+        raise IsADirectoryError(f"{path}: a folder; expected the name of a file to write")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{path}: its folder does not exist; create the folder first")
+    if target.exists():
+        regular_size(target, "the name of a file to write")
+    return target
+
+
+def _new_beside(target: Path, path: PathLike, suffix: str = "") -> tuple[Path, int]:
+    """Make a new file beside `target`, which errors call `path`, and open it."""
+    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.part{suffix}")
+    # Not tempfile.mkstemp: it makes files that only their owner may read, whatever the umask.
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    try:
+        return temporary, os.open(temporary, flags, 0o666)
+    except OSError as error:
+        raise type(error)(f"{path}: not written ({error.strerror})") from None
+
+
+def lock(file: IO[bytes], path: PathLike) -> None:
+    """Take an open file for this process alone, until it is closed.
+
+    Where the system has no such locks it does without.
+
+    Parameters
+    ----------
+    file : open binary file
+    path : str or path
+        What it is called, for the error.
+
+    Raises
+    ------
+    OSError
+        When another process has it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            raise OSError(f"{path}: another process is at work on it") from None
         raise

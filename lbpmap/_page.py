@@ -31,7 +31,7 @@ class _Words(NamedTuple):
 
 
 class Page:
-    """Shapes and words in pixels from the upper left corner; words lie over shapes.
+    """Shapes, pictures and words in pixels from the upper left corner, each over those before.
 
     Parameters
     ----------
@@ -44,11 +44,13 @@ class Page:
         self._image = Image.new("RGB", (width * _FINER, height * _FINER), PAPER)
         self._draw = ImageDraw.Draw(self._image)
         self._words: list[_Words] = []
+        self._pictures: list[tuple[int, int, U8]] = []
 
     def box(self, left: float, top: float, width: float, height: float, colour: Colour) -> None:
-        """Fill a rectangle."""
+        """Fill a rectangle; one too thin to be seen is not there."""
         corner = (left + width) * _FINER - 1, (top + height) * _FINER - 1
-        self._draw.rectangle([left * _FINER, top * _FINER, *corner], fill=colour)
+        if min(width, height) * _FINER >= 1:
+            self._draw.rectangle([left * _FINER, top * _FINER, *corner], fill=colour)
 
     def disc(self, place: Point, radius: float, colour: Colour, edge: Colour) -> None:
         """Fill a circle that has an outline."""
@@ -64,6 +66,10 @@ class Page:
         path = [(x * _FINER, y * _FINER) for x, y in places]
         self._draw.line(path, fill=colour, width=round(width * _FINER), joint="curve")
 
+    def picture(self, left: float, top: float, pixels: U8) -> None:
+        """Lay a picture (H, W, 3) or (H, W) on the page, pixel for pixel."""
+        self._pictures.append((round(left), round(top), pixels))
+
     def words(
         self, place: Point, text: str, size: int = 13, align: float = 0, colour: Colour = INK
     ) -> None:
@@ -77,6 +83,8 @@ class Page:
     def pixels(self) -> U8:
         """Give the picture: uint8 array (height, width, 3), RGB."""
         image = self._image.reduce(_FINER)
+        for across, down, pixels in self._pictures:
+            image.paste(Image.fromarray(pixels).convert("RGB"), (across, down))
         draw = ImageDraw.Draw(image)
         for (x, y), text, size, align, colour in self._words:
             letters = font(size)

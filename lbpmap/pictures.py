@@ -89,7 +89,8 @@ def find(inputs: PathLike | Iterable[PathLike]) -> list[tuple[Path, Path]]:
 
     A file is taken as it is named, whatever its suffix. A folder gives every file below it that
     has one of `SUFFIXES`, sorted by its parts; hidden files and folders (a leading dot) are left
-    out. Links are followed, each real folder once per input, so that links in a circle end.
+    out. Links are followed, each real folder once per input, so that links in a circle end. A
+    folder that is named as a picture and gives none is listed itself: reading it says what it is.
 
     Parameters
     ----------
@@ -147,6 +148,7 @@ def find(inputs: PathLike | Iterable[PathLike]) -> list[tuple[Path, Path]]:
 def _pictures_below(folder: Path) -> list[Path]:
     """List the pictures below a folder, relative to it."""
     found: list[Path] = []
+    named_as_pictures: list[Path] = []
     seen: set[tuple[int, int]] = set()
     waiting = [Path()]
     while waiting:
@@ -164,13 +166,17 @@ def _pictures_below(folder: Path) -> list[Path]:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
+            as_picture = Path(entry.name).suffix.lower() in SUFFIXES
             if _is_folder(entry):
                 folders.append(relative / entry.name)
-            elif Path(entry.name).suffix.lower() in SUFFIXES:
+                named_as_pictures += folders[-1:] if as_picture else []
+            elif as_picture:
                 found.append(relative / entry.name)
         # Last in, first out: in falling order the first name is walked first, and is the one by
         # which a folder with several names is listed.
         waiting.extend(sorted(folders, reverse=True))
+    given = {parent for path in found for parent in path.parents}
+    found += [folder for folder in named_as_pictures if folder not in given]
     return sorted(found, key=lambda path: path.parts)
 
 

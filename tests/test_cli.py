@@ -15,7 +15,7 @@ from PIL import Image
 
 import lbpmap
 from lbpmap import pictures
-from lbpmap.cli import main
+from lbpmap.cli import _COMMANDS, main
 
 RNG = np.random.default_rng(3)
 
@@ -177,7 +177,7 @@ def test_demo_draws_the_sheet(tmp_path, capsys):
     assert "map to cyclic_lbp_10" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", [[], ["map"], ["predict"], ["info"], ["demo"]])
+@pytest.mark.parametrize("command", [[], *([name] for name in _COMMANDS)])
 def test_help_of_every_command(command, capsys):
     with pytest.raises(SystemExit) as ended:
         main([*command, "--help"])
@@ -187,7 +187,7 @@ def test_help_of_every_command(command, capsys):
 
 
 def test_wrong_usage_is_exit_code_two(capsys):
-    wrong = [[], ["mop"], ["map"], ["map", "a.png"], ["predict"], ["info", "--what"]]
+    wrong = [[], ["mop"], ["map"], ["map", "a.png"], ["info", "--what"]]
     wrong += [["map", "", "-o", "out"], ["map", "a.png", "-o", ""], ["predict", ""]]
     wrong += [["map", "a.png", "-o", "out", "--threads", "0"], ["demo", "-o", "sheet.jpg"]]
     for arguments in wrong:

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from lbpmap._files import atomic_write, read_bytes
+from lbpmap._files import atomic_path, atomic_write, read_bytes
 from lbpmap.tables import load_table
 
 
@@ -45,6 +45,36 @@ def test_a_link_is_followed_not_replaced(tmp_path):
         file.write(b"new")
     assert link.is_symlink()
     assert target.read_text() == "new"
+    with atomic_path(link) as path:
+        path.write_text("newer")
+    assert link.is_symlink()
+    assert target.read_text() == "newer"
+
+
+def test_a_library_writes_by_name(tmp_path):
+    path = tmp_path / "net.onnx"
+    with atomic_path(path) as temporary:
+        assert temporary.suffix == ".onnx"
+        temporary.write_text("new")
+        assert not path.exists()
+    assert path.read_text() == "new"
+    assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()
+
+    def half_way():
+        with atomic_path(path) as temporary:
+            temporary.write_text("ne")
+            raise RuntimeError("half-way")
+
+    with pytest.raises(RuntimeError, match="half-way"):
+        half_way()
+    assert path.read_text() == "new"
+    assert os.listdir(tmp_path) == ["net.onnx"]
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
@@ -54,8 +84,9 @@ def test_pipes_and_devices_are_neither_read_nor_replaced(tmp_path):
     for path in (pipe, "/dev/zero"):
         with pytest.raises(OSError, match="a pipe or a device; expected a thing: copy it"):
             read_bytes(path, 100, "a thing")
-        with pytest.raises(OSError, match="a pipe or a device"), atomic_write(path):
-            pass
+        for write in (atomic_write, atomic_path):
+            with pytest.raises(OSError, match="a pipe or a device"), write(path):
+                pass
         with pytest.raises(OSError, match="a pipe or a device; expected a table"):
             load_table(path)
     assert os.listdir(tmp_path) == ["pipe"]

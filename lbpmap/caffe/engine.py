@@ -236,6 +236,47 @@ def set_device(index: int) -> None:
         call_real("set_device", index)
 
 
+@contextmanager
+def on_device(index: int | None) -> Iterator[None]:
+    """Let nets run on a GPU, or on the CPU, and afterwards where they did before.
+
+    Parameters
+    ----------
+    index : int or None
+        The GPU, counted from 0; None for the CPU.
+
+    Raises
+    ------
+    RuntimeError, TypeError, ValueError
+        As `set_mode_gpu` and `set_device`.
+    """
+    before = (_settings.gpu, _settings.device)
+    try:
+        if index is None:
+            set_mode_cpu()
+        else:
+            set_device(index)
+            set_mode_gpu()
+        yield
+    finally:
+        set_mode_cpu()
+        _settings.gpu, _settings.device = before
+        if _settings.gpu and is_real():
+            call_real("set_device", _settings.device)
+            call_real("set_mode_gpu")
+
+
+@contextmanager
+def mixed_precision(allowed: bool) -> Iterator[None]:
+    """Do as after `set_mixed_precision`, and afterwards as before."""
+    before = _settings.mixed
+    set_mixed_precision(allowed)
+    try:
+        yield
+    finally:
+        set_mixed_precision(before)
+
+
 def set_tf32(allowed: bool) -> None:
     """Allow GPUs to round float32 to TensorFloat-32 in products: faster, 1e-3 relative error.
 

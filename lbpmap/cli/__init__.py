@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from lbpmap._errors import one_line
 from lbpmap._version import __version__
 from lbpmap.cli import (
     bench,
+    completion,
     demo,
     ensemble,
     evaluate,
+    explain,
+    export,
     finetune,
     grid,
     info,
@@ -33,15 +38,18 @@ ALL_GOOD, SOME_FAILED, USAGE = 0, 1, 2
 _COMMANDS = {
     "map": map,
     "predict": predict,
+    "explain": explain,
     "finetune": finetune,
     "evaluate": evaluate,
     "ensemble": ensemble,
+    "export": export,
     "grid": grid,
     "models": models,
     "info": info,
     "demo": demo,
     "table": table,
     "bench": bench,
+    "completion": completion,
 }
 
 
@@ -62,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _end)
     try:
-        with inputs.engine(args):
+        with _tracebacks(args.verbose), inputs.engine(args):
             return int(args.run(args))
     except BrokenPipeError:
         # The reader, such as `head`, has had enough; Python would complain once more at exit.
@@ -76,6 +84,23 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"lbpmap {args.command}: {one_line(error)}", file=sys.stderr)
         return USAGE
+
+
+@contextmanager
+def _tracebacks(wanted: bool) -> Iterator[None]:
+    """Let those of errors that end nothing, which the package logs, be seen."""
+    if not wanted:
+        yield
+        return
+    log, handler = logging.getLogger("lbpmap"), logging.StreamHandler()
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+        log.removeHandler(handler)
 
 
 def _end(number: int, frame: object) -> None:
@@ -103,4 +128,5 @@ def _parser() -> argparse.ArgumentParser:
         module.add_arguments(command)
         command.add_argument("-v", "--verbose", action="store_true", help="tracebacks of errors")
         command.set_defaults(run=module.run)
+    commands.choices["completion"].set_defaults(whole=parser)
     return parser

@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser, part: str) -> None:
     )
     inputs.add_models(parser)
     inputs.add_engine(parser)
+    inputs.add_device(parser)
     parser.add_argument(
         "--part", choices=("test", "validation", "train", "all"), help=f"pictures to take ({part})"
     )

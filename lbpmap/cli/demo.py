@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 HELP = "show the whole way on one face: codes, mapped pictures, a net"
 
 EXAMPLES = """examples:
-  lbpmap demo
-  lbpmap demo -o sheet.png --no-net
-  lbpmap demo --models ~/emotion_nets
+  lbpmap demo                              lbpmap_demo.png, and how long each step takes
+  lbpmap demo -o sheet.png --no-net        the pictures alone
+  lbpmap demo --models ~/emotion_nets      with what the nets found there say
+
+Without weights a net of random ones is written, read and run, which takes 0.5 GB of disk for a
+moment; what it answers means nothing and is not shown.
 """
 
 # Eileen Collins, NASA, in the public domain: the upper middle of scikit-image's `astronaut`.

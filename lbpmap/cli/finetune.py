@@ -27,6 +27,7 @@ EXAMPLES = """examples:
   lbpmap finetune faces/ --from VGG_M_2048 --scratch -r rgb -o run    an architecture, new
   lbpmap finetune faces/ --from VGG_S_rgb -o run --batch 10 --iter-size 3     less memory
   lbpmap finetune faces/ --from VGG_S_rgb -o run --solver-text 'base_lr: 0.01 type: "Adam"'
+  lbpmap finetune faces/ --from VGG_S_rgb -o run --freeze conv1 --rate fc8_cat=10
   lbpmap finetune --resume run                               goes on where it was stopped
 
 RUN becomes a net's folder: lbpmap evaluate RUN faces/, lbpmap predict --models . --net RUN.
@@ -50,25 +51,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--from", dest="source", metavar="NET", help="a net's name or folder, or an architecture")
     inputs.add_models(parser)
     add_choices(parser)
-    add("--weights", metavar="FILE", type=inputs.some_path, help="start from these weights")
+    add("--weights", metavar="FILE", type=inputs.some_path, help="start from these weights "
+        "(default: the net's own)")  # fmt: skip
     add("--scratch", action="store_true", help="start from new weights")
-    add("-r", "--representation", metavar="NAME", help="of the pictures (default: the net's own)")
+    add("-r", "--representation", metavar="NAME", help="what the net looks at, as for "
+        "lbpmap map (default: the net's own)")  # fmt: skip
     add("--train-val", metavar="FILE", type=inputs.some_path, help="the net's text for training")
     add("--last-layer", choices=("auto", "new", "keep"), default="auto", help="begin the last "
         "layer anew, or keep it (default: keep it where the labels are the same)")  # fmt: skip
-    add(
-        "--freeze", metavar="LAYER", action="append", default=[], help="a layer that does not learn"
-    )
+    add("--freeze", metavar="LAYER", action="append", default=[],
+        help="a layer that does not learn; may be repeated")  # fmt: skip
     add("--rate", metavar="LAYER=X", action="append", default=[], type=_rate,
-        help="multiply a layer's learning rate")  # fmt: skip
+        help="multiply a layer's learning rate; may be repeated")  # fmt: skip
     add("-q", "--quiet", action="store_true", help="no progress bar")
 
 
 def add_choices(parser: argparse.ArgumentParser) -> None:
     """Declare what every run may be told, one or a whole grid of them."""
     add = parser.add_argument
-    add("--solver", metavar="FILE", type=inputs.some_path, help="a solver prototxt")
-    add("--solver-text", metavar="TEXT", default="", help="fields that replace the solver's")
+    add("--solver", metavar="FILE", type=inputs.some_path, help="a solver prototxt (default: the "
+        "net's own)")  # fmt: skip
+    add("--solver-text", metavar="TEXT", default="",
+        help="fields that replace the solver's, as a solver prototxt has them")  # fmt: skip
     add("--validation", metavar="SHARE", type=float, default=0.2,
         help="share to validate on, where the data name no split (default 0.2)")  # fmt: skip
     add("--group-by", metavar="WHAT", help="whose picture it is: a column of the CSV file, or a "
@@ -78,18 +82,25 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
     add("--no-mirror", action="store_true", help="mirror no picture")
     add("--seed", type=inputs.not_negative, default=0, help="of everything random (default 0)")
     add("--batch", type=inputs.positive, help="pictures a pass (default: the net's, 30)")
-    add("--iter-size", type=inputs.positive, help="passes an iteration, to spare memory")
-    add("--epochs", type=inputs.positive, help="how often each picture is shown at most")
-    add("--max-iter", type=inputs.positive, help="iterations at most (default: the solver's)")
-    add("--validate-every", metavar="N", type=inputs.positive, help="iterations (default an epoch)")
-    add("--snapshot-every", metavar="N", type=inputs.positive, help="iterations (default as above)")
-    add("--keep", metavar="N", type=inputs.positive, default=2, help="snapshots (default 2)")
+    add("--iter-size", type=inputs.positive, help="passes an iteration, to spare memory "
+        "(default: the solver's, or 1)")  # fmt: skip
+    add("--epochs", type=inputs.positive, help="how often each picture is shown at "
+        "most (default: as --max-iter has it)")  # fmt: skip
+    add("--max-iter", type=inputs.positive, help="iterations at most (default: the "
+        "solver's, unless --epochs is given)")  # fmt: skip
+    add("--validate-every", metavar="N", type=inputs.positive,
+        help="iterations between two validations (default an epoch)")  # fmt: skip
+    add("--snapshot-every", metavar="N", type=inputs.positive,
+        help="iterations between two snapshots (default as --validate-every)")  # fmt: skip
+    add("--keep", metavar="N", type=inputs.positive, default=2,
+        help="snapshots that are kept (default 2)")  # fmt: skip
     add("--patience", metavar="N", type=inputs.not_negative, default=10,
         help="validations without a better one before it stops; 0 never (default 10)")  # fmt: skip
-    add("--device", default="cpu", help="cpu, gpu or gpu:N (default cpu)")
+    inputs.add_device(parser)
     add("--mixed-precision", action="store_true", help="on a GPU: multiply in bfloat16")
     inputs.add_engine(parser)
-    add("--threads", type=inputs.positive, default=2, help="that prepare pictures (default 2)")
+    add("--threads", type=inputs.positive, default=2, help="threads that prepare "
+        "pictures (default 2)")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -131,9 +142,9 @@ def _refuse_settings(args: argparse.Namespace) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """Refuse what cannot be done here, before pictures are read."""
-    from lbpmap.emotion.devices import computing
+    from lbpmap.emotion.devices import learning
 
-    with computing(args.device, args.mixed_precision):
+    with learning(args.device, args.mixed_precision):
         pass
 
 

@@ -40,9 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("data", metavar="DATA", type=inputs.some_path, help="as for lbpmap finetune")
     add("-o", "--output", metavar="GRID", type=inputs.some_path, required=True,
         help="folder of the runs; an unfinished one is gone on with")  # fmt: skip
-    add("--architectures", metavar="NAME", nargs="+", help="(default: the paper's four)")
+    add("--architectures", metavar="NAME", nargs="+", help="names as in "
+        "caffe_models/architectures (default: the paper's four, VGG_S, VGG_M_2048, VGG_M_4096 "
+        "and GoogLeNet)")  # fmt: skip
     add("--representations", metavar="NAME", nargs="+", default=list(REPRESENTATIONS),
-        help="(default: the paper's five)")  # fmt: skip
+        help="names or table files (default: the paper's five, "
+        f"{', '.join(REPRESENTATIONS)})")  # fmt: skip
     inputs.add_models(parser)
     add("--scratch", action="store_true", help="start from new weights where none are found")
     finetune.add_choices(parser)

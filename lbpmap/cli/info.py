@@ -14,9 +14,9 @@ from lbpmap.transform import build_info
 HELP = "say what this installation is, which engines and which nets it finds"
 
 EXAMPLES = """examples:
-  lbpmap info
-  lbpmap info --json
-  lbpmap info --models ~/emotion_nets
+  lbpmap info                              version, instruction sets, engines, nets
+  lbpmap info --models ~/emotion_nets      are the nets of this folder found, with their means?
+  lbpmap info --json                       for a script, or for a report of a bug
 """
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -92,19 +92,33 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def engine(args: argparse.Namespace) -> AbstractContextManager[None]:
-    """Let nets run on the engine that a command was asked for, and afterwards as before.
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Declare where the nets of a command run, which `main` puts to use."""
+    parser.add_argument(
+        "--device", default="cpu", help="cpu, gpu or gpu:N (default cpu); GPUs need PyTorch"
+    )
+
+
+@contextmanager
+def engine(args: argparse.Namespace) -> Iterator[None]:
+    """Let nets run as a command was asked to, and afterwards as before.
 
     Raises
     ------
-    RuntimeError
-        When it is not there.
+    RuntimeError, ValueError
+        When the engine or the device is not there.
     """
-    if getattr(args, "engine", "auto") == "auto":
-        return nullcontext()
-    from lbpmap.caffe.engine import using
+    with ExitStack() as during:
+        if getattr(args, "engine", "auto") != "auto":
+            from lbpmap.caffe.engine import using
 
-    return using(args.engine, "--engine")
+            during.enter_context(using(args.engine, "--engine"))
+        if getattr(args, "device", "cpu") != "cpu":
+            from lbpmap.caffe.engine import on_device
+            from lbpmap.emotion.devices import gpu_number
+
+            during.enter_context(on_device(gpu_number(args.device)))
+        yield
 
 
 def positive(text: str) -> int:

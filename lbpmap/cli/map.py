@@ -17,8 +17,8 @@ HELP = "turn pictures into mapped binary patterns, as PNG files"
 EXAMPLES = """examples:
   lbpmap map face.jpg -o mapped                    mapped/face_cyclic_lbp.png
   lbpmap map faces/ -o mapped -r all               the four of the paper, for every picture below
-  lbpmap map faces/ -o mapped -r lbp -r cyclic_lbp_5
-  lbpmap map face.jpg -o mapped -r my.table        a table of your own
+  lbpmap map faces/ -o mapped -r lbp -r cyclic_lbp_5          two of them
+  lbpmap map face.jpg -o mapped -r my.table        a table of your own ('lbpmap table make')
 """
 
 Job = tuple[Path, list[tuple[Representation, Path]]]
@@ -48,7 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--code-255",
         choices=("released", "own"),
         default="released",
-        help="colour of code 255: that of 254, as in the released pictures, or the table's own",
+        help="colour of code 255: that of 254, as in the released pictures, or the table's own "
+        "(default released)",
     )
     parser.add_argument(
         "--threads", type=inputs.positive, default=1, help="threads a picture (default 1)"

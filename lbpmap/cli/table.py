@@ -57,7 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     make = inputs.add_action(
         actions, "make", "compute a table of a distance between codes", EXAMPLES
     )
-    make.add_argument("kind", metavar="KIND", choices=_KINDS, help=", ".join(_KINDS))
+    make.add_argument(
+        "kind", metavar="KIND", choices=_KINDS, help=f"the distance: {', '.join(_KINDS)}"
+    )
     make.add_argument(
         "-o",
         "--output",
@@ -76,13 +78,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     make.add_argument("--name", help="what to call it (default KIND, with points and radius)")
     make.add_argument(
-        "--criterion", choices=_CRITERIA, default="nonmetric", help="default nonmetric"
+        "--criterion",
+        choices=_CRITERIA,
+        default="nonmetric",
+        help="what the colours keep of the distances: their order (nonmetric, as the published "
+        "tables), themselves (metric), or classical scaling (default nonmetric)",
     )
     make.add_argument("--init", choices=("classical", "random"), default="classical",
                       help="where the search starts (default classical)")  # fmt: skip
-    make.add_argument("--seed", type=int, help="of a random start")
+    make.add_argument("--seed", type=int, help="of a random start (default: another each time)")
     make.add_argument(
-        "--iterations", type=int, default=200, metavar="N", help="at most (default 200)"
+        "--iterations", type=int, default=200, metavar="N", help="at most as many (default 200)"
     )
     make.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
 

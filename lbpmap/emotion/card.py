@@ -42,7 +42,7 @@ def card(name: str, models: str | os.PathLike[str] | None = None) -> str:
     if published is None and net is None:
         raise ValueError(f"no model {name!r}: expected one of {', '.join({**sets, **nets})}")
     lines = _written(name, models) or [f"# {name}", ""]
-    facts = [*(_of_net(net) if net else ()), *(_of_set(published) if published else ())]
+    facts = [*(_of_net(net, published) if net else ()), *(_of_set(published) if published else ())]
     lines += ["", "## Here", "", *(f"- {key}: {value}" for key, value in facts)]
     for holding in holdings(sets, search_path(models)):
         if holding.name == name:
@@ -64,8 +64,10 @@ def _written(name: str, models: str | os.PathLike[str] | None) -> list[str]:
     return []
 
 
-def _of_net(net: NetFiles) -> list[tuple[str, str]]:
+def _of_net(net: NetFiles, published: KnownSet | None) -> list[tuple[str, str]]:
+    own = [("licence", net.licence)] if net.licence and published is None else []
     return [
+        *own,
         ("architecture", net.architecture),
         ("representation", net.representation),
         ("labels", ", ".join(net.labels)),

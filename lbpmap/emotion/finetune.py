@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from lbpmap.caffe.formats.weights import read_blob
 from lbpmap.caffe.layers.plan import Layer
 from lbpmap.emotion import feed, runs
 from lbpmap.emotion.dataset import TRAIN, VALIDATION, read_dataset
-from lbpmap.emotion.devices import computing
+from lbpmap.emotion.devices import learning
 from lbpmap.emotion.runs import Best, Resume, Settings
 
 COLUMNS = (
@@ -138,10 +139,11 @@ def train(
     RuntimeError
         When PyTorch, or the GPU, is not there.
     OSError, ValueError
-        When a file cannot be read or written. The last snapshot then still is good.
+        When a file cannot be read or written, or another process lets the run learn. The last
+        snapshot then still is good.
     """
     run = _Run(Path(folder), threads, max_iter)
-    with computing(run.settings.device, run.settings.mixed_precision):
+    with runs.alone(folder), learning(run.settings.device, run.settings.mixed_precision):
         run.start(weights)
         try:
             return run.learn(on_row or (lambda row: None), stop or (lambda: False))
@@ -243,17 +245,17 @@ class _Run:
             threads=self.threads,
         )
         reason = self._reason(False)
-        while reason is None:
-            row = self._iterate(next(steps))
-            done = solver.iter
-            last = done >= self.max_iter
-            if last or done % s.validate_every == 0:
-                row = self._validated(row)
-            self._note(row, on_row)
-            reason = self._reason(stop())
-            if reason is not None or done % s.snapshot_every == 0:
-                self._snapshot()
-        steps.close()
+        with closing(steps):
+            while reason is None:
+                row = self._iterate(next(steps))
+                done = solver.iter
+                last = done >= self.max_iter
+                if last or done % s.validate_every == 0:
+                    row = self._validated(row)
+                self._note(row, on_row)
+                reason = self._reason(stop())
+                if reason is not None or done % s.snapshot_every == 0:
+                    self._snapshot()
         self._write_log()
         loader, net, waited = self.clock.rates(self.threads)
         result = Result(reason, solver.iter, self.best, loader, net, waited)

@@ -53,6 +53,8 @@ class NetFiles:
         Where it was looked for, in order.
     architecture : str
         What the description calls it, such as "VGG_S"; else the name without its representation.
+    licence : str
+        What the description says of the terms on which it may be used; may be empty.
     """
 
     name: str
@@ -67,6 +69,7 @@ class NetFiles:
     weights_bytes: int | None
     folders: tuple[Path, ...]
     architecture: str
+    licence: str = ""
 
 
 def find_nets(models: str | os.PathLike[str] | None = None) -> dict[str, NetFiles]:
@@ -145,6 +148,10 @@ def _find_net(name: str, roots: list[Path], sets: dict[str, known.KnownSet]) -> 
     # Weights come with their own prototxt, or run with the one of the first folder that has it.
     places = [folder for folder in (with_weights, described, *folders) if folder]
     with_deploy = next((folder for folder in places if (folder / deploy).is_file()), described)
+    # A run of one's own may bear the name of a released net; its weights are called otherwise.
+    published = sets.get(name)
+    file = published and published.file(says.text("files", "weights"))
+    stated = published.publication.licence if published and file else ""
     return NetFiles(
         name=name,
         representation=says.representation(),
@@ -155,17 +162,12 @@ def _find_net(name: str, roots: list[Path], sets: dict[str, known.KnownSet]) -> 
         deploy=with_deploy / deploy,
         weights=with_weights and with_weights / says.text("files", "weights"),
         mean=mean if mean and mean.is_file() else None,
-        weights_bytes=_known_bytes(sets.get(name), says.text("files", "weights")),
+        weights_bytes=file and file.bytes,
         folders=tuple(folders),
         architecture=says.get(str, "architecture", default=None)
         or _without(name, resolve(says.representation()).name),
+        licence=one_line(says.get(str, "licence", default=stated) or " ").strip(),
     )
-
-
-def _known_bytes(published: known.KnownSet | None, weights: str) -> int | None:
-    """Give the size of published weights; a run of one's own may bear a released net's name."""
-    file = published and published.file(weights)
-    return file.bytes if file else None
 
 
 def _without(name: str, representation: str) -> str:

@@ -24,14 +24,14 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from lbpmap import _toml
-from lbpmap._files import PathLike, atomic_write, read_bytes
+from lbpmap._files import PathLike, atomic_write, lock, read_bytes
 from lbpmap.caffe.formats import prototxt
 from lbpmap.caffe.formats.messages import Message
 
@@ -175,6 +175,20 @@ def create(
     except BaseException:
         shutil.rmtree(part)
         raise
+
+
+@contextmanager
+def alone(folder: PathLike) -> Iterator[None]:
+    """Let no other process work on a run meanwhile.
+
+    Raises
+    ------
+    OSError
+        When another one does, or `folder` is not a run's.
+    """
+    with open(Path(folder) / "run.toml", "rb") as file:
+        lock(file, folder)
+        yield
 
 
 def read_settings(folder: PathLike) -> Settings:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lbpmap._files import PathLike
-from lbpmap.emotion.registry import DESCRIPTION, NetFiles, find_nets, net_in
+from lbpmap.emotion.registry import DESCRIPTION, NetFiles, find_nets, net_in, search_path
 
 
 def select_nets(named: Iterable[PathLike], models: PathLike | None = None) -> list[NetFiles]:
@@ -42,6 +42,37 @@ def select_nets(named: Iterable[PathLike], models: PathLike | None = None) -> li
             key = files.name if files.weights is None else os.path.realpath(files.weights)
             found.setdefault(key, files)
     return _with_own_names(list(found.values()))
+
+
+def ready_nets(models: PathLike | None = None) -> list[NetFiles]:
+    """Find the nets whose weights are on the search path.
+
+    Parameters
+    ----------
+    models : str or path, optional
+        Searched first, as by `find_nets`.
+
+    Returns
+    -------
+    list of NetFiles
+        At least one; the released ones first.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is none.
+    OSError, ValueError
+        When a folder is missing or a description cannot be understood.
+    """
+    nets, roots = find_nets(models), search_path(models)
+    ready = [files for files in nets.values() if files.weights is not None]
+    if not ready:
+        raise FileNotFoundError(
+            f"no weights in {', '.join(map(str, roots))} for any of {', '.join(nets)}: each net "
+            f"is a folder of its name there; where to get the released ones: "
+            f"{roots[-1] / 'README.md'}"
+        )
+    return ready
 
 
 def net_at(folder: PathLike) -> NetFiles:

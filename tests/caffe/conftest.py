@@ -228,3 +228,33 @@ def check_near() -> Callable[..., None]:
             assert np.abs(gradient - difference).max() <= 3e-4 * scale, i
 
     return check
+
+
+@pytest.fixture(scope="session")
+def onnx() -> Any:
+    """Give the package; skip the test where it, or what runs its files, is absent."""
+    pytest.importorskip("onnxruntime")
+    return pytest.importorskip("onnx")
+
+
+@pytest.fixture
+def layer_net(text_file: Callable[..., Path]) -> Callable[..., caffe.Net]:
+    """Give a function that makes a net of one layer, with random parameters."""
+
+    def make(text: str, shapes: list[tuple[int, ...]], tops: int = 1) -> caffe.Net:
+        lines = [
+            f'layer {{ name: "in{i}" type: "Input" top: "b{i}" input_param {{ shape {{ '
+            + " ".join(f"dim: {n}" for n in shape)
+            + " } } }"
+            for i, shape in enumerate(shapes)
+        ]
+        ends = [f'bottom: "b{i}"' for i in range(len(shapes))]
+        ends += [f'top: "t{i}"' for i in range(tops)]
+        lines.append(f'layer {{ name: "l" {" ".join(ends)} {text} }}')
+        net = caffe.Net(text_file("\n".join(lines)), caffe.TEST)
+        rng = np.random.default_rng(4)
+        for blob in net.params.get("l", []):
+            blob.data[...] = rng.uniform(0.1, 1, blob.shape)
+        return net
+
+    return make

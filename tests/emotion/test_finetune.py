@@ -301,6 +301,16 @@ def test_the_mean_is_computed_or_taken(new_run, tmp_path, faces):
         new_run("none", mean="pretrained")
 
 
+def test_two_processes_do_not_let_one_run_learn(new_run):
+    pytest.importorskip("fcntl")
+    folder = new_run().folder
+    half = folder / ".log.csv.abc.part"  # of the other one, at work
+    half.touch()
+    with runs.alone(folder), pytest.raises(OSError, match="another process is at work on it"):
+        finetune.train(folder)
+    assert half.exists()
+
+
 def test_a_device_that_is_not_there(new_run, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for options, message in (

@@ -82,7 +82,9 @@ def test_a_net_by_its_name(make_net, face, capsys):
     assert main(["predict", str(face), "--net", "two", "--json"]) == 0
     assert list(json.loads(capsys.readouterr().out)["nets"]) == ["two"]
     assert main(["predict", str(face), "--net", "three"]) == 2
-    assert "no net 'three'; known ones are" in capsys.readouterr().err
+    assert (
+        "three: neither a folder nor the name of a net; known ones are" in capsys.readouterr().err
+    )
 
 
 def test_a_bad_face_is_named_and_the_rest_goes_on(make_net, face, capsys):
@@ -156,13 +158,13 @@ def test_what_is_no_probability_is_refused(make_net, face, capsys):
     folder = make_net("mine")
     text = (folder / "deploy.prototxt").read_text()
     (folder / "deploy.prototxt").write_text(text[: text.index('layers { name: "prob"')])
-    assert main(["predict", str(face)]) == 1
+    assert main(["predict", str(face)]) == 2
     assert "mine: its output 'fc8' is no probabilities" in capsys.readouterr().err
     (folder / "deploy.prototxt").write_text(text)
     net = caffe.Net(folder / "deploy.prototxt", folder / "small.caffemodel", caffe.TEST)
     net.params["fc8_cat"][0].data[0, 0] = np.nan
     net.save(folder / "small.caffemodel")
-    assert main(["predict", str(face)]) == 1
+    assert main(["predict", str(face)]) == 2
     said = capsys.readouterr()
     assert "mine: its output 'prob' is no probabilities" in said.err
     assert said.out == ""

@@ -29,6 +29,7 @@ def test_the_released_nets_and_mtcnn(packaged):
         ]
         assert net.weights_bytes == published.file("EmotiW_VGG_S.caffemodel").bytes == 498_032_193
         assert published.publication.non_commercial
+        assert net.licence == published.publication.licence
         assert "none stated" in published.publication.licence
     mtcnn = packaged["mtcnn"]
     assert mtcnn.publication.licence == "MIT"
@@ -63,7 +64,8 @@ def test_a_run_may_bear_the_name_of_a_released_net(tmp_path, packaged):
     folder.mkdir()
     text = (places.packaged_folder() / "VGG_S_lbp" / "model.toml").read_text()
     (folder / "model.toml").write_text(text.replace("EmotiW_VGG_S.caffemodel", "best.caffemodel"))
-    assert nets.net_in(folder).weights_bytes is None
+    net = nets.net_in(folder)
+    assert (net.weights_bytes, net.licence) == (None, "")
 
 
 GOOD = """

@@ -211,9 +211,10 @@ def test_the_card_of_a_published_net(run, root, monkeypatch):
 
 def test_the_card_of_ones_own(run, root, files):
     folder = write(root / "mine", files)
-    (folder / "model.toml").write_text(DESCRIPTION)
+    (folder / "model.toml").write_text(f'licence = "free"\n{DESCRIPTION}')
     text = "\n".join(run("card", "mine")[1])
     assert "- labels: a, b" in text
+    assert "- licence: free" in text
     assert f"- files: deploy.prototxt, tiny.caffemodel, mean.binaryproto in {folder}" in text
     (folder / "MODEL_CARD.md").write_text("# Mine\n\nIt says \x1b[2J nothing.\n")
     text = "\n".join(run("card", "mine")[1])
