@@ -54,7 +54,7 @@ class NetFiles:
     architecture : str
         What the description calls it, such as "VGG_S"; else the name without its representation.
     licence : str
-        What the description says of the terms on which it may be used; may be empty.
+        On which terms it may be used, as its description or the registry says; may be empty.
     """
 
     name: str
@@ -162,7 +162,7 @@ def _find_net(name: str, roots: list[Path], sets: dict[str, known.KnownSet]) -> 
         deploy=with_deploy / deploy,
         weights=with_weights and with_weights / says.text("files", "weights"),
         mean=mean if mean and mean.is_file() else None,
-        weights_bytes=file and file.bytes,
+        weights_bytes=file.bytes if file else None,
         folders=tuple(folders),
         architecture=says.get(str, "architecture", default=None)
         or _without(name, resolve(says.representation()).name),
