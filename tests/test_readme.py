@@ -34,7 +34,7 @@ def write_learning_net(folder):
 def test_the_python_blocks_run_one_after_another(tmp_path, monkeypatch):
     """On the package's own face, with a net of random weights in the place of the released one."""
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     if importlib.util.find_spec("torch") is None:
         blocks = [block for block in blocks if "get_solver" not in block]
     monkeypatch.chdir(tmp_path)
@@ -62,4 +62,5 @@ def test_the_python_blocks_run_one_after_another(tmp_path, monkeypatch):
     if "solver" in names:
         assert (tmp_path / "snap_iter_2.solverstate").is_file()
         assert names["gradient"].any()
+    assert names["face"].shape == (256, 256, 3)
     assert names["ten_bits"][0].shape == (254, 254, 3)

@@ -134,6 +134,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--largest", action="store_true", help="only the largest face of an input")
     add(
+        "--crop-shape",
+        choices=("square", "authors"),
+        default="square",
+        help="what is cut out for a face: a square (default), or an upright rectangle like the "
+        "pictures that the released nets learned from, which they see stretched",
+    )
+    add(
         "--smallest",
         metavar="PIXELS",
         type=inputs.positive,
@@ -272,6 +279,7 @@ def _looks(args: argparse.Namespace) -> Looks:
         detector,
         crops=crops,
         largest=args.largest,
+        aspect=faces.AUTHORS_ASPECT if args.crop_shape == "authors" else 1.0,
         batch=args.batch or (1 if from_camera else evaluate.default_batch(crops)),
         threads=1 if from_camera else args.threads,
         pictures=html.thumbnails if shows_pictures else None,

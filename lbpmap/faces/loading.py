@@ -66,9 +66,9 @@ def load(
     models : path, or sequence of paths, optional
         Folders that may hold the folder ``mtcnn``; the first that has all its files is used.
     smallest : int, default 40
-        Side in pixels of the smallest face that is looked for, at least 12. Half of it takes four
-        times as long. dlib's own is 80, and its picture is doubled as often as that needs. "none"
-        does not look at it.
+        Side in pixels of the smallest face that is looked for, at least 12; half of it takes four
+        times as long. "mtcnn" may find faces of half that side too. dlib's own is 80: the picture
+        is doubled as often as a smaller one needs. "none" does not look at it.
     threshold : float, optional
         What a face must score: with "mtcnn" a probability, 0.7 left out; with "dlib" a distance
         from a plane, 0 left out. Every score of "none" is 1.
@@ -99,6 +99,6 @@ def load(
         isinstance(threshold, (int, float)) and math.isfinite(threshold)
     ):
         raise ValueError(f"faces.load: threshold must be a finite number, got {threshold!r}")
-    one_folder = isinstance(models, (str, os.PathLike))
-    folders = [models] if one_folder else (models or [])
-    return DETECTORS[name](Settings(tuple(map(Path, folders)), int(smallest), threshold))
+    folders = [models] if isinstance(models, (str, os.PathLike)) else (models or [])
+    places = tuple(Path(folder) for folder in folders)
+    return DETECTORS[name](Settings(places, int(smallest), threshold))

@@ -248,9 +248,9 @@ def _best(windows: F64) -> F64:
 
 def _possible(boxes: F64, view: Views) -> Bool:
     """Tell which boxes have a pixel, and an end: weights may be anybody's."""
-    sides = boxes[:, 2:] - boxes[:, :2]
     reach = 4 * max(view.height, view.width)
     with np.errstate(invalid="ignore"):
+        sides = boxes[:, 2:] - boxes[:, :2]
         fits: Bool = (sides >= 1).all(axis=1) & (np.abs(boxes) <= reach).all(axis=1)
     return fits
 

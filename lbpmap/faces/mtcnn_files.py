@@ -106,7 +106,7 @@ def _open(place: Path, stage: Stage) -> caffe.Net:
         )
     net = caffe.Net(deploy, weights, caffe.TEST)
     given = {name: net.blobs[name].shape for name in (*net.inputs, *net.outputs)}
-    wanted = {"data": (1, 3, stage.size, stage.size)}
+    wanted: dict[str, tuple[int, ...]] = {"data": (1, 3, stage.size, stage.size)}
     # The first net gives maps, of a single place for a picture of its own size.
     maps = (1, 1) if stage is STAGES[0] else ()
     wanted.update({name: (1, count, *maps) for name, count in stage.outputs.items()})

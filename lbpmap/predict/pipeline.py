@@ -8,6 +8,7 @@ While the nets look at some faces, the next ones are read, searched for faces an
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -41,7 +42,7 @@ _log = logging.getLogger(__name__)  # tracebacks of what a record says in a line
 # Pictures in which faces are searched wait side by side: a group ends where they hold so many
 # pixels (three telephone's photos; 120 MB).
 _PIXELS = 40_000_000
-# Faces are cut at this side or larger: every representation can be made of them.
+# Smaller faces are enlarged to this side, so that every representation can be made of them.
 _LEAST_FACE = 48
 # Digits that are kept: of probabilities those that are true, of places a hundredth of a pixel.
 _DIGITS, _PLACE_DIGITS = 7, 2
@@ -61,6 +62,8 @@ class Looks:
     crops : {1, 10}
     largest : bool
         Whether only the largest face of an input counts.
+    aspect : float
+        Width through height of what is cut out of an input for a face.
     batch : int
         Faces that a net is shown at once, and inputs of a group.
     threads : int
@@ -74,6 +77,7 @@ class Looks:
     detector: faces.Detector
     crops: int = 1
     largest: bool = False
+    aspect: float = 1.0
     batch: int = 32
     threads: int = 2
     pictures: Callable[[U8, Sequence[Representation]], dict[str, bytes]] | None = None
@@ -243,8 +247,10 @@ def _preparer(looks: Looks) -> Callable[[_Seen, faces.Detected, int], _Face]:
         if is_face_itself:
             cut, about = picture, Face({}, ())
         else:
-            side = max(_LEAST_FACE, int(np.ceil((box[2:] - box[:2]).max())))
-            cut = faces.align(picture, box, marks if known else None, size=side)
+            cut = faces.align(picture, box, marks, aspect=looks.aspect)
+            if min(cut.shape[:2]) < _LEAST_FACE:
+                rows = math.ceil(_LEAST_FACE / min(looks.aspect, 1))
+                cut = faces.align(picture, box, marks, size=rows, aspect=looks.aspect)
             about = Face(
                 {},
                 (),

@@ -73,7 +73,11 @@ def settings(looks: Looks, *, every: float, mean_mode: str | None = None) -> Set
         nets=tuple(_described(loaded, mean_mode) for loaded in looks.nets),
         fusion=_fusion(looks.fusion),
         crops=looks.crops,
-        faces={**looks.detector.made_with(), "largest_only": looks.largest},
+        faces={
+            **looks.detector.made_with(),
+            "largest_only": looks.largest,
+            "aspect": looks.aspect,
+        },
         every=every,
         version=__version__,
     )
