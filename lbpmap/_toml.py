@@ -37,12 +37,22 @@ def read(path: PathLike, most: int, expected: str) -> dict[str, Any]:
     OSError, ValueError
         When it cannot be read, is larger, or is no TOML.
     """
-    raw = read_bytes(path, most, expected)
+    return parse(read_bytes(path, most, expected), path)
+
+
+def parse(raw: bytes, where: PathLike) -> dict[str, Any]:
+    """Parse the bytes of a TOML file, which errors call `where`.
+
+    Raises
+    ------
+    ValueError
+        When they are no TOML.
+    """
     try:
         return tomllib.loads(raw.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         # Not text, not TOML, an integer of 5,000 digits, or lists 1,000 deep.
-        raise ValueError(f"{path}: not a TOML file: {one_line(error)}") from None
+        raise ValueError(f"{where}: not a TOML file: {one_line(error)}") from None
 
 
 def write(path: PathLike, tables: dict[str, Any]) -> None:

@@ -27,6 +27,7 @@ from lbpmap.cli import (
     info,
     inputs,
     map,
+    models,
     predict,
     table,
 )
@@ -43,6 +44,7 @@ _COMMANDS = {
     "ensemble": ensemble,
     "export": export,
     "grid": grid,
+    "models": models,
     "info": info,
     "demo": demo,
     "table": table,

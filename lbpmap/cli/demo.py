@@ -77,8 +77,8 @@ def _nets(args: argparse.Namespace, face: U8) -> None:
     ready = [files for files in nets.values() if files.weights and files.mean]
     if not ready:
         print(
-            "no released weights here, so no expression is predicted; where to get them: "
-            f"{registry.packaged_folder() / 'README.md'}"
+            "no released weights here, so no expression is predicted; 'lbpmap models list' says "
+            "which there are"
         )
         _rehearse(nets["VGG_S_cyclic_lbp"], face)
         return

@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from lbpmap.caffe import engine
     from lbpmap.emotion import registry
 
+    nets = registry.find_nets(args.models)
     facts = {
         **build_info(),
         "python": platform.python_version(),
@@ -44,10 +45,12 @@ def run(args: argparse.Namespace) -> int:
                 "weights": files.weights and str(files.weights),
                 "mean": files.mean and str(files.mean),
             }
-            for name, files in registry.find_nets(args.models).items()
+            for name, files in nets.items()
         },
     }
     print(json.dumps(facts, indent=2) if args.json else _text(facts))
+    if not args.json and any(not files.weights for files in nets.values()):
+        print("'lbpmap models fetch NAME' and 'lbpmap models import ZIP' bring weights")
     return 0
 
 

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
-import lbpmap
 from lbpmap import _toml
 from lbpmap._blob import MAX_SIZE
 from lbpmap._errors import one_line
+from lbpmap.models import known
+from lbpmap.models.known import DESCRIPTION as DESCRIPTION
+from lbpmap.models.places import packaged_folder as packaged_folder
+from lbpmap.models.places import search_path as search_path
 from lbpmap.representations import REPRESENTATIONS, resolve
 
-DESCRIPTION = "model.toml"
 # Dotted keys take time with the square of their number: 3 s when they fill this, 16 s at double.
 _MAX_DESCRIPTION_BYTES = 1 << 15
 # What a name of a file takes at most; in bytes, where characters may take several.
@@ -48,13 +48,13 @@ class NetFiles:
     weights, mean : Path or None
         The caffemodel and the mean picture; None where no folder has them.
     weights_bytes : int or None
-        Size of a complete caffemodel, where it is known.
+        Size of a complete caffemodel, where the registry of models knows it.
     folders : tuple of Path
         Where it was looked for, in order.
     architecture : str
         What the description calls it, such as "VGG_S"; else the name without its representation.
     licence : str
-        What the description says of the terms on which it may be used; may be empty.
+        On which terms it may be used, as its description or the registry says; may be empty.
     """
 
     name: str
@@ -70,45 +70,6 @@ class NetFiles:
     folders: tuple[Path, ...]
     architecture: str
     licence: str = ""
-
-
-def packaged_folder() -> Path:
-    """Folder of the released nets: inside the installed package, or at the top of a checkout."""
-    package = Path(lbpmap.__file__).parent
-    installed = package / "caffe_models"
-    return installed if installed.is_dir() else package.parent / "caffe_models"
-
-
-def search_path(models: str | os.PathLike[str] | None = None) -> list[Path]:
-    """List the folders where nets are looked for, the first one first.
-
-    Parameters
-    ----------
-    models : str or path, optional
-        A folder to look in before the others; it must exist.
-
-    Returns
-    -------
-    list of Path
-        `models`, what the environment variable ``LBPMAP_MODELS`` names, ``lbpmap/models`` in the
-        user's data folder, and the package's own folder.
-
-    Raises
-    ------
-    NotADirectoryError
-        When `models`, or the folder that ``LBPMAP_MODELS`` names, does not exist.
-    """
-    found = []
-    for named, source in ((models, "--models"), (os.environ.get("LBPMAP_MODELS"), "LBPMAP_MODELS")):
-        if named:
-            if not Path(named).is_dir():
-                raise NotADirectoryError(
-                    f"{named}: no such folder ({source}); expected a folder that holds one folder "
-                    f"a net, such as VGG_S_rgb"
-                )
-            found.append(Path(named))
-    user = Path(platformdirs.user_data_dir("lbpmap", appauthor=False)) / "models"
-    return [*found, user, packaged_folder()]
 
 
 def find_nets(models: str | os.PathLike[str] | None = None) -> dict[str, NetFiles]:
@@ -139,7 +100,8 @@ def find_nets(models: str | os.PathLike[str] | None = None) -> dict[str, NetFile
         for folder in _folders(root)
         if (folder / DESCRIPTION).is_file()
     }
-    return {name: _find_net(name, roots) for name in names}
+    sets = known.load()
+    return {name: _find_net(name, roots, sets) for name in names}
 
 
 def net_in(folder: str | os.PathLike[str]) -> NetFiles:
@@ -162,7 +124,7 @@ def net_in(folder: str | os.PathLike[str]) -> NetFiles:
     place = Path(os.path.abspath(folder))
     if not (place / DESCRIPTION).is_file():
         raise FileNotFoundError(f"{folder}: no net: it holds no {DESCRIPTION}")
-    return _find_net(place.name, [place.parent])
+    return _find_net(place.name, [place.parent], known.load())
 
 
 def _folders(root: Path) -> list[Path]:
@@ -173,7 +135,7 @@ def _folders(root: Path) -> list[Path]:
         return []
 
 
-def _find_net(name: str, roots: list[Path]) -> NetFiles:
+def _find_net(name: str, roots: list[Path], sets: dict[str, known.KnownSet]) -> NetFiles:
     folders = [root / name for root in roots]
     described = next(folder for folder in folders if (folder / DESCRIPTION).is_file())
     says = _Description(described / DESCRIPTION)
@@ -186,6 +148,10 @@ def _find_net(name: str, roots: list[Path]) -> NetFiles:
     # Weights come with their own prototxt, or run with the one of the first folder that has it.
     places = [folder for folder in (with_weights, described, *folders) if folder]
     with_deploy = next((folder for folder in places if (folder / deploy).is_file()), described)
+    # A run of one's own may bear the name of a released net; its weights are called otherwise.
+    published = sets.get(name)
+    file = published and published.file(says.text("files", "weights"))
+    stated = published.publication.licence if published and file else ""
     return NetFiles(
         name=name,
         representation=says.representation(),
@@ -196,11 +162,11 @@ def _find_net(name: str, roots: list[Path]) -> NetFiles:
         deploy=with_deploy / deploy,
         weights=with_weights and with_weights / says.text("files", "weights"),
         mean=mean if mean and mean.is_file() else None,
-        weights_bytes=says.get(int, "files", "weights_bytes", default=None),
+        weights_bytes=file.bytes if file else None,
         folders=tuple(folders),
         architecture=says.get(str, "architecture", default=None)
         or _without(name, resolve(says.representation()).name),
-        licence=one_line(says.get(str, "licence", default="") or " ").strip(),
+        licence=one_line(says.get(str, "licence", default=stated) or " ").strip(),
     )
 
 
@@ -296,8 +262,23 @@ def _shown(value: Any) -> str:
     return shown if len(shown) <= 80 else f"{shown[:80]}..."
 
 
-def _guide() -> Path:
-    return packaged_folder() / "README.md"
+def how_to_get(name: str) -> str:
+    """Say how to get a net's weights, as the end of a sentence that says that they are missing.
+
+    Parameters
+    ----------
+    name : str
+        The net's.
+
+    Returns
+    -------
+    str
+    """
+    fetch = f"'lbpmap models fetch {name}' or " if name in known.load() else ""
+    return (
+        f"get it with {fetch}'lbpmap models import ZIP|FOLDER', or say where it is (--models DIR): "
+        f"{packaged_folder() / 'README.md'}"
+    )
 
 
 def require_weights(net: NetFiles) -> tuple[Path, Path]:
@@ -318,7 +299,7 @@ def require_weights(net: NetFiles) -> tuple[Path, Path]:
     ValueError
         When the weights have another size than a complete file.
     """
-    where = f"; where to get it and where to put it (--models DIR): {_guide()}"
+    where = f"; {how_to_get(net.name)}"
     if net.weights is None:
         folders = ", ".join(str(folder) for folder in net.folders)
         raise FileNotFoundError(f"{net.name}: no weights in {folders}{where}")
@@ -349,5 +330,5 @@ def check_size(net: NetFiles) -> None:
         raise ValueError(
             f"{net.weights}: {size} bytes, but {net.name}'s weights have {net.weights_bytes}: an "
             f"incomplete download, or a net of your own, which goes into a folder of its own; "
-            f"where to get it and where to put it (--models DIR): {_guide()}"
+            f"{how_to_get(net.name)}"
         )

@@ -51,7 +51,10 @@ def test_weights_and_mean_come_from_the_first_folder_that_has_weights(tmp_path, 
     assert net.weights == folder / "EmotiW_VGG_S.caffemodel"
     assert net.mean is None
     assert net.deploy == packaged_folder() / "VGG_S_lbp" / "deploy.prototxt"
-    with pytest.raises(FileNotFoundError, match=r"VGG_S_lbp: no mean beside .* one class; where"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"VGG_S_lbp: no mean beside .* one class; get it with 'lbp",
+    ):
         require_weights(net)
     (folder / "mean.binaryproto").write_bytes(b"")
     (folder / "deploy.prototxt").write_text("")
@@ -67,6 +70,7 @@ def test_missing_weights_say_where_they_were_looked_for(tmp_path):
         require_weights(net)
     assert str(tmp_path / "VGG_S_rgb") in str(caught.value)
     assert str(packaged_folder() / "README.md") in str(caught.value)
+    assert "'lbpmap models fetch VGG_S_rgb' or 'lbpmap models import " in str(caught.value)
 
 
 def test_a_table_beside_the_description_is_a_representation(make_net):

@@ -100,7 +100,6 @@ channel_order = "BGR"
 deploy = "deploy.prototxt"
 weights = "net.caffemodel"
 mean = "mean.binaryproto"
-weights_bytes = 12
 """
 
 
@@ -320,7 +319,7 @@ def table(path: Path) -> int:
 
 def description(path: Path) -> int:
     """Find the net of a folder by its description."""
-    return len(registry._find_net(path.parent.name, [path.parent.parent]).labels)
+    return len(registry.net_in(path.parent).labels)
 
 
 NET = _small_net()
