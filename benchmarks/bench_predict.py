@@ -30,7 +30,7 @@ from lbpmap.predict.tables import Shape
 FULL = os.environ.get("LBPMAP_BENCH") == "full"
 PICTURES, TURNS = (320, 7) if FULL else (64, 2)
 BATCH = 32
-NAME = "VGG_S_cyclic_lbp"
+NAME = "bench_cyclic_lbp"
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +38,10 @@ def net(tmp_path_factory):
     """Load the released layout; its random scores are some units apart, as a trained net's are."""
     folder = tmp_path_factory.mktemp("nets") / NAME
     folder.mkdir()
-    described = (registry.packaged_folder() / NAME / "model.toml").read_text()
-    lines = [line for line in described.splitlines() if "weights_bytes" not in line]
-    (folder / "model.toml").write_text("\n".join(lines))
+    released = registry.packaged_folder() / "VGG_S_cyclic_lbp"
+    (folder / "model.toml").write_bytes((released / "model.toml").read_bytes())
     model, weights = folder / "deploy.prototxt", folder / "EmotiW_VGG_S.caffemodel"
-    model.write_bytes((registry.packaged_folder() / NAME / "deploy.prototxt").read_bytes())
+    model.write_bytes((released / "deploy.prototxt").read_bytes())
     synthetic.write_random_weights(model, weights)
     bare = caffe.Net(str(model), str(weights), caffe.TEST)
     bare.params["fc8_cat"][0].data[...] *= np.float32(0.01)
