@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby, islice
@@ -23,6 +24,11 @@ from lbpmap.predict.tables import Shape, as_object, columns, from_object, from_r
 _ROWS = 4096
 # Parquet's own place for what is not in columns.
 _KEY = b"lbpmap"
+# Of names: what stands for bytes that are no UTF-8; how that is written where it cannot be; and
+# that, or the backslash, where one of them is.
+_NO_UTF8 = re.compile("[\udc80-\udcff]")
+_ESCAPE = re.compile(r"\\udc[89a-f][0-9a-f]")
+_ESCAPED = re.compile(r"\\(?:\\|u(dc[89a-f][0-9a-f]))")
 
 Records = Callable[[], Iterable[Record]]
 _Row = tuple[Record, "Face | None"]
@@ -173,16 +179,30 @@ def _read_parquet(path: PathLike, settings: Settings) -> Iterator[Record]:
     def lines() -> Iterator[Mapping[str, Any]]:
         with parquet.ParquetFile(path) as file:
             for some in file.iter_batches(_ROWS):
-                yield from some.to_pylist()
+                for row in some.to_pylist():
+                    yield {name: _as_named(value) for name, value in row.items()}
 
     return _gathered(path, lines(), settings, from_row)
 
 
 def _unicode(value: Any) -> Any:
-    """Write the bytes of a name that are no UTF-8 as escapes; Parquet takes nothing else."""
-    if not isinstance(value, str):
+    r"""Write the bytes of a name that are no UTF-8 as escapes; Parquet takes nothing else.
+
+    What looks like an escape is escaped too, so that `_as_named` can tell them apart.
+
+    >>> _unicode("caf\udce9\\"), _unicode("a\\b"), _unicode(r"\udce9")
+    ('caf\\udce9\\\\', 'a\\b', '\\\\udce9')
+    """
+    if not isinstance(value, str) or not (_NO_UTF8.search(value) or _ESCAPE.search(value)):
         return value
-    return value.encode("utf-8", "backslashreplace").decode()
+    return value.replace("\\", r"\\").encode("utf-8", "backslashreplace").decode()
+
+
+def _as_named(value: Any) -> Any:
+    """Take back what `_unicode` did."""
+    if not isinstance(value, str) or not _ESCAPE.search(value):
+        return value
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)) if found[1] else "\\", value)
 
 
 def _arrow() -> tuple[Any, Any]:

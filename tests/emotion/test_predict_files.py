@@ -69,7 +69,7 @@ words = st.text(
     st.characters(exclude_characters="\0", exclude_categories=["Cs"]) | st.just("\udce9"),
     min_size=1,
     max_size=20,
-)
+) | st.lists(st.sampled_from(["\udce9", r"\udce9", "\\", "a"]), min_size=1).map("".join)
 some_records = st.lists(
     st.one_of(
         st.builds(
@@ -107,18 +107,10 @@ def test_what_is_no_record_is_refused(line):
 def test_records_come_back_from_every_kind_of_file(ending, records, tmp_path_factory):
     if ending == ".parquet":
         pytest.importorskip("pyarrow")
-        records = [r for r in records if r == _as_unicode(r)]
     path = tmp_path_factory.mktemp("out") / f"table{ending}"
     outputs.write(path, MADE_WITH, lambda: iter(records), Shape(top=2, threshold=0.3))
     assert list(outputs.read(path, MADE_WITH)) == records
     assert [p.name for p in path.parent.iterdir()] == [path.name]
-
-
-def _as_unicode(record):
-    def plain(text):
-        return text and text.encode("utf-8", "backslashreplace").decode()
-
-    return replace(record, path=plain(record.path), error=plain(record.error))
 
 
 @pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet", ".html"])
