@@ -58,8 +58,11 @@ def opened(path: PathLike, settings: Settings) -> Iterator[Journal]:
 
 
 def check_free(path: PathLike) -> None:
-    """Refuse to begin where another run was broken off."""
+    """Refuse to begin where another run is at work, or was broken off."""
     if os.path.lexists(path):
+        regular_size(path, "the journal of a run that was broken off")
+        with open(path, "rb+") as file:
+            lock(file, path)
         raise ValueError(
             f"{path}: a run was broken off here: go on with it (--resume), or remove this file"
         )
