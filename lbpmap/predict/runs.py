@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -138,7 +138,8 @@ def into_files(
         At least one, each of a kind that `lbpmap.predict.outputs` writes.
     shape : Shape
     resume : bool, default False
-        Go on with what the journal holds, or else the first file. Inputs that failed are done.
+        Go on with what the journal holds, or else the first file, with the pictures that a report
+        among the files has. Inputs that failed are done.
     seen : callable, optional
         Called with each group of records.
 
@@ -160,7 +161,7 @@ def into_files(
     counts = Counts()
     with journal.opened(kept, made_with) as book:
         if resume and not begun and os.path.lexists(files[0]):
-            for group in _groups(outputs.read(files[0], made_with)):
+            for group in _groups(_kept(files, made_with)):
                 book.add(group)
         done = _done(book.records(), counts) if resume else set()
         for group in look(items(done), looks):
@@ -173,6 +174,27 @@ def into_files(
             outputs.write(path, made_with, book.records, shape)
         kept.unlink()
     return counts
+
+
+def _kept(files: Sequence[PathLike], made_with: Settings) -> Iterator[Record]:
+    """Read what the first file holds, each record with the pictures that a report has of it."""
+    reports = (path for path in files if outputs.suffix(path) == ".html")
+    report = next(filter(os.path.lexists, reports), None)
+    if report is None or outputs.suffix(files[0]) == ".html":
+        yield from outputs.read(files[0], made_with)
+        return
+    # Both were written from the same records, so that one look ahead finds them all; what the
+    # report lacks, or has of other faces, goes without pictures.
+    shown = outputs.read(report, made_with)
+    ahead = next(shown, None)
+    for record in outputs.read(files[0], made_with):
+        if ahead is not None and _without_pictures(ahead) == record:
+            record, ahead = ahead, next(shown, None)
+        yield record
+
+
+def _without_pictures(record: Record) -> Record:
+    return replace(record, faces=tuple(replace(face, pictures={}) for face in record.faces))
 
 
 def _groups(records: Iterator[Record]) -> Iterator[list[Record]]:

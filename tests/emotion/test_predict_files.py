@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from lbpmap import pictures
 from lbpmap.cli import main
-from lbpmap.predict import journal, outputs
+from lbpmap.predict import html, journal, outputs
 from lbpmap.predict.records import Face, Record, Settings, from_json, to_json
 from lbpmap.predict.tables import Shape
 
@@ -232,6 +232,22 @@ def firsts_of(path):
     return [name.encode() for name in parquet.read_table(path)["path"].to_pylist()]
 
 
+def test_a_report_beside_a_table_keeps_its_pictures(nets, faces, tmp_path):
+    out, page = tmp_path / "t.csv", tmp_path / "t.html"
+    ask = ["predict", "-o", str(out), "--html", str(page)]
+    assert main([*ask, *(str(faces / f"{i:02}.png") for i in range(8))]) == 0
+    first = pictures_of(page)
+    assert main([*ask, str(faces), "--resume"]) == 1
+    again = pictures_of(page)
+    assert len(again) == 39
+    assert all(set(shown) == {"face", "codes", "lbp"} for shown in again.values())
+    assert first.items() <= again.items()
+
+
+def pictures_of(page):
+    return {record.path: face.pictures for record in html.read(page)[1] for face in record.faces}
+
+
 def test_other_settings_do_not_go_on(nets, faces, tmp_path, capsys):
     out = tmp_path / "t.csv"
     part = tmp_path / "t.csv.part"
@@ -252,6 +268,8 @@ def test_a_journal_is_of_one_process(tmp_path):
     pytest.importorskip("fcntl")
     path = tmp_path / "t.part"
     with journal.opened(path, MADE_WITH) as book:
+        with pytest.raises(OSError, match="another process is at work on it"):
+            journal.check_free(path)
         book.add([Record("a"), Record("b", error="tab\t, line\n")])
         with (
             pytest.raises(OSError, match="another process is at work on it"),
