@@ -246,6 +246,20 @@ def test_a_face_is_what_its_nets_say_of_its_crops(loaded, crops, threads):
             np.testing.assert_allclose(face.probabilities, mean, atol=2e-7)
 
 
+def test_a_face_that_cannot_be_cut_out_fails_its_input_alone(loaded):
+    class Beyond(Halves):
+        """Finds a face of 9,000 pixels in high pictures."""
+
+        def detect(self, image):
+            found = super().detect(image)
+            return found._replace(boxes=found.boxes * (9000 / 40 if len(image) == 60 else 1))
+
+    items = [Item(str(n), pixels=np.zeros((n, 30, 3), np.uint8)) for n in (40, 60, 50)]
+    (group,) = look(items, looks(loaded, detector=Beyond()))
+    assert [record.error is None for record in group] == [True, False, True]
+    assert "larger than 8192" in group[1].error
+
+
 def test_each_representation_is_mapped_once_and_nets_see_batches(loaded, monkeypatch):
     mapped, seen = Counter(), []
     real_map, real_run = pipeline.mapped_lbp, pipeline.probabilities
