@@ -204,7 +204,7 @@ def run(args: argparse.Namespace) -> int:
     with tqdm(total=total, unit="input", disable=disable, leave=False) as bar:
 
         def items(done: Collection[tuple[str, int | None]] = ()) -> Iterator[Item]:
-            bar.update(len(done))
+            bar.update(len({path for path, _ in done}))
             if args.webcam:
                 return _until(sources.of_camera(args.webcam, every=args.every), args.seconds)
             return sources.items(found, every=args.every, done=done)
@@ -302,7 +302,9 @@ def _into_files(
             items, looks, made_with, args.output, shape, resume=args.resume, seen=seen
         )
     except (KeyboardInterrupt, SystemExit):
-        print(f"{runs.journal_of(args.output[0])}: kept for --resume", file=sys.stderr)
+        kept = runs.journal_of(args.output[0])
+        if kept.exists():
+            print(f"{kept}: kept for --resume", file=sys.stderr)
         raise
 
 

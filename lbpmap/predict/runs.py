@@ -15,6 +15,7 @@ from lbpmap.emotion.ensemble import LoadedNet
 from lbpmap.emotion.fusion import Fusion
 from lbpmap.emotion.registry import require_weights
 from lbpmap.predict import journal, outputs
+from lbpmap.predict.journal import Entry, Mark
 from lbpmap.predict.pipeline import Looks, look
 from lbpmap.predict.records import Record, Settings
 from lbpmap.predict.sources import Item
@@ -156,13 +157,12 @@ def into_files(
     kept = journal_of(files[0])
     if not resume:
         journal.check_free(kept)
-    begun = os.path.lexists(kept)
+    adds = resume and os.path.lexists(files[0])
     counts = Counts()
-    with journal.opened(kept, made_with) as book:
-        if resume and not begun and os.path.lexists(files[0]):
-            for group in _groups(outputs.read(files[0], made_with)):
-                book.add(group)
-        done = _done(book.records(), counts) if resume else set()
+    with journal.opened(
+        kept, made_with, (lambda: _groups(outputs.read(files[0], made_with))) if adds else None
+    ) as book:
+        done = _done(book.entries(), counts)
         for group in look(items(done), looks):
             book.add(group)
             for record in group:
@@ -180,14 +180,19 @@ def _groups(records: Iterator[Record]) -> Iterator[list[Record]]:
         yield group
 
 
-def _done(records: Iterable[Record], counts: Counts) -> set[tuple[str, int | None]]:
-    """Say which inputs have records: a video as a whole, where others came after it."""
+def _done(entries: Iterable[Entry], counts: Counts) -> set[tuple[str, int | None]]:
+    """Say which inputs have records: a video as a whole, where its run went on to others."""
     done: set[tuple[str, int | None]] = set()
     before: str | None = None
-    for record in records:
-        counts.add(record)
-        done.add((record.path, record.frame))
-        if before not in (None, record.path):
+    for entry in entries:
+        if isinstance(entry, Mark):
+            if entry is Mark.FINISHED:
+                done.update([(path, None) for path, _ in done])
+            before = None
+            continue
+        counts.add(entry)
+        done.add((entry.path, entry.frame))
+        if before not in (None, entry.path):
             done.add((str(before), None))
-        before = record.path
+        before = entry.path
     return done

@@ -398,6 +398,38 @@ def test_videos_among_pictures_and_resumed_within(make_net, tmp_path, capsys):
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
+def test_a_video_broken_off_twice_is_looked_at_to_its_end(make_net, tmp_path, monkeypatch):
+    """Between two breaks another input came, which does not mean that the video was done."""
+    make_net("mine", "lbp")
+    write_clip(tmp_path / "clip.mp4")
+    pictures.write_png(tmp_path / "face.png", picture())
+    clip, face, out = (str(tmp_path / name) for name in ("clip.mp4", "face.png", "t.csv"))
+
+    from lbpmap.predict.journal import Journal
+
+    keep, groups = Journal.add, []
+
+    def end_after(self, group):
+        if len(groups) == 2:
+            raise KeyboardInterrupt
+        groups.append(group)
+        keep(self, group)
+
+    options = ["--every", "0.3", "--batch", "1", "-o", out, "-q"]
+    for asked in ([clip], [face, clip]):
+        groups.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(Journal, "add", end_after)
+            assert main(["predict", *asked, *options, "--resume"]) == 130
+    assert main(["predict", face, clip, *options, "--resume"]) == 0
+    rows = table(out)
+    assert sorted(int(row["frame"] or -1) for row in rows) == [-1, *range(0, 30, 3)]
+    # A finished table holds whole videos: nothing of them is read again.
+    (tmp_path / "clip.mp4").write_bytes(b"gone")
+    assert main(["predict", face, clip, *options, "--resume"]) == 0
+    assert table(out) == rows
+
+
 def test_without_pyav_videos_are_refused_at_once(make_net, tmp_path, monkeypatch, capsys):
     make_net("mine")
     monkeypatch.setitem(sys.modules, "av", None)
