@@ -113,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="lbpmap",
         description="Mapped binary patterns of face pictures, and the nets that read them.",
         epilog="'lbpmap COMMAND --help' shows examples. Exit codes: 0 all good, 1 some inputs "
-        "failed (each is named), 2 usage.",
+        "failed (each is named), 2 usage; 130 after Ctrl-C, 143 after a SIGTERM.",
     )
     parser.add_argument("--version", action="version", version=f"lbpmap {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

@@ -20,9 +20,8 @@ from lbpmap._arrays import F32
 from lbpmap._blob import InputSpec
 from lbpmap._files import PathLike, atomic_write, regular_size, sha256
 from lbpmap._loader import Unread
-from lbpmap.caffe import engine, policies, updates
+from lbpmap.caffe import engine
 from lbpmap.caffe.formats import prototxt
-from lbpmap.caffe.formats.messages import Message
 from lbpmap.caffe.formats.weights import read_blob
 from lbpmap.caffe.located import located
 from lbpmap.emotion import feed, runs, surgery
@@ -35,6 +34,7 @@ from lbpmap.emotion.dataset import (
     write_dataset,
 )
 from lbpmap.emotion.ensemble import refuse_python_layers
+from lbpmap.emotion.run_solver import run_solver
 from lbpmap.emotion.runs import Settings
 from lbpmap.emotion.sources import Source
 from lbpmap.representations import REPRESENTATIONS, resolve
@@ -175,7 +175,7 @@ def prepare_run(
         )
     shown = resolve(representation)
     weights = _weights(source, o)
-    solver = _solver(source, o)
+    solver = run_solver(source.solver, o.solver_text, seed=o.seed, iter_size=o.iter_size)
     if not o.allow_python_layers:
         refuse_python_layers(source.train_val)
     text = prototxt.read_net(source.train_val)
@@ -273,28 +273,6 @@ def _unfilled(train_val: Path, weights: Path) -> list[str]:
             f"{weights}: has none of the layers {', '.join(net.params)}: it is of another net"
         )
     return unfilled
-
-
-def _solver(source: Source, o: Options) -> Message:
-    """Read the solver's text, and put in what is given otherwise."""
-    param = prototxt.read_solver(source.solver)
-    given = prototxt.parse(o.solver_text, type(param)(), "--solver-text")
-    for field, _ in given.ListFields():
-        param.ClearField(field.name)  # a list replaces a list
-    param.MergeFrom(given)
-    for name in ("net_param", "train_net", "train_net_param", "test_net", "test_net_param"):
-        param.ClearField(name)
-    for name in ("train_state", "test_state", "test_iter", "weights", "snapshot"):
-        param.ClearField(name)  # the run's own loop tests and takes snapshots
-    param.net = "train_val.prototxt"
-    param.test_iter.append(1)
-    param.test_interval = 2**31 - 1
-    param.random_seed = o.seed
-    param.iter_size = o.iter_size or param.iter_size
-    with located(str(source.solver)):
-        updates.check(param)
-        policies.check(param)
-    return param
 
 
 def _is_fresh(source: Source, dataset: Dataset, weights: Path | None, o: Options) -> bool:

@@ -422,6 +422,21 @@ def test_epochs_and_iterations_are_both_limits(new_run):
     assert runs.read_settings(new_run("b", epochs=99, max_iter=5).folder).max_iter == 5
 
 
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("random_seed: 3", "--seed"),
+        ("snapshot: 5", "--snapshot-every"),
+        ('base_lr: 0.1 net: "other.prototxt"', "--from"),
+        ("test_iter: 4", "the validation part, whole"),
+    ],
+)
+def test_what_the_run_decides_is_no_solver_text(new_run, tmp_path, text, where):
+    with pytest.raises(ValueError, match=rf"--solver-text: \w+ is the run's own \({where}\)"):
+        new_run("no", solver_text=text)
+    assert not (tmp_path / "no").exists()
+
+
 @pytest.mark.parametrize("text", ['type: "Foo"', 'lr_policy: "foo"'])
 def test_a_solver_that_is_none_leaves_no_run(new_run, tmp_path, text):
     with pytest.raises(ValueError, match="must be one of"):
