@@ -303,7 +303,7 @@ def test_any_caffe_net_by_its_files(onnx, make_net, tmp_path, capsys):
     [
         (["mine", "-o", "net.tflite"], "net.tflite: expected a name that ends in .onnx"),
         (["mine", "-o", "nowhere/net.onnx"], "its folder does not exist"),
-        (["yours", "-o", "net.onnx"], "no net 'yours', and no such folder; known ones are "),
+        (["yours", "-o", "net.onnx"], "yours: neither a folder nor the name of a net; known "),
         (["-o", "net.onnx"], "give a NET, or both --deploy and --weights"),
         (["--deploy", "d", "-o", "net.onnx"], "give a NET, or both --deploy and --weights"),
         (["mine", "--deploy", "d", "--weights", "w", "-o", "a.onnx"], "give a NET, or both"),
