@@ -86,7 +86,8 @@ class Settings:
     ----------
     labels : tuple of str
     nets : tuple of dict
-        Name, representation, and the SHA-256 of deploy, weights and mean of each net.
+        Of each net its name, what it is shown, its labels in its own order, and the SHA-256 of
+        deploy, weights and mean, and of a table of colours of its own.
     fusion : dict
         How nets are combined: method, and weights by net or the checksum of the ensemble file.
     crops : int

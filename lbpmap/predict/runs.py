@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from lbpmap._files import PathLike, sha256
 from lbpmap._version import __version__
@@ -20,7 +21,7 @@ from lbpmap.predict.pipeline import Looks, look
 from lbpmap.predict.records import Record, Settings
 from lbpmap.predict.sources import Item
 from lbpmap.predict.tables import Shape
-from lbpmap.representations import resolve
+from lbpmap.representations import REPRESENTATIONS, resolve
 
 # Records of a finished output that go into the journal at once.
 _GROUP = 256
@@ -84,12 +85,25 @@ def settings(looks: Looks, *, every: float, mean_mode: str | None = None) -> Set
     )
 
 
-def _described(loaded: LoadedNet, mean_mode: str | None) -> dict[str, str]:
+def _described(loaded: LoadedNet, mean_mode: str | None) -> dict[str, Any]:
     files = loaded.files
     weights, mean = require_weights(files)
+    shown = resolve(files.representation)
+    own = {}
+    if files.representation not in REPRESENTATIONS and shown.table is not None:
+        own = {
+            "radius": shown.radius,
+            "points": shown.points,
+            "arithmetic": shown.arithmetic,
+            "table_sha256": shown.table.sha256,
+        }
     return {
         "name": files.name,
-        "representation": resolve(files.representation).name,
+        "representation": shown.name,
+        **own,
+        "labels": list(files.labels),
+        "size": files.size,
+        "crop": files.crop,
         "mean_mode": mean_mode or files.mean_mode,
         "deploy_sha256": sha256(files.deploy),
         "weights_sha256": sha256(weights),

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lbpmap import pictures
+from lbpmap import pictures, tables
 from lbpmap.cli import main
 from lbpmap.predict import journal, outputs
 from lbpmap.predict.records import Face, Record, Settings, from_json, to_json
@@ -288,6 +288,29 @@ def test_other_settings_do_not_go_on(nets, faces, tmp_path, capsys):
     assert main(["predict", str(faces), "-o", str(out), "--resume"]) == 2
     assert "no journal of a run" in capsys.readouterr().err
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("size = 32", "size = 30"), ("'Angry', 'Disgust'", "'Disgust', 'Angry'")]
+)
+def test_a_net_described_otherwise_does_not_go_on(nets, faces, tmp_path, capsys, old, new):
+    out, description = tmp_path / "t.html", tmp_path / "nets" / "two" / "model.toml"
+    assert main(["predict", str(faces / "00.png"), "-o", str(out), "-q"]) == 0
+    before = description.read_text()
+    assert old in before
+    description.write_text(before.replace(old, new))
+    assert main(["predict", str(faces), "-o", str(out), "--resume"]) == 2
+    assert "was made with other nets than this run has" in capsys.readouterr().err
+
+
+def test_a_table_of_colours_of_ones_own_is_summed_up(make_net, faces, tmp_path, capsys):
+    folder = make_net("own", "mine.npz")
+    out = tmp_path / "t.html"
+    for draw, code in ((1, 0), (2, 2)):
+        values = np.random.default_rng(draw).integers(0, 256, (256, 3), np.uint8)
+        tables.Table(values, "mine").save(folder / "mine.npz")
+        assert main(["predict", str(faces / "00.png"), "-o", str(out), "--resume", "-q"]) == code
+    assert "was made with other nets than this run has" in capsys.readouterr().err
 
 
 def test_a_journal_is_of_one_process(tmp_path):
