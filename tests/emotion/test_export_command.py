@@ -333,7 +333,7 @@ def test_python_layers_are_refused_unread(make_net, tmp_path, capsys):
     text = 'layer { name: "p" type: "Python" top: "data" python_param { module: "this" } }'
     (folder / "deploy.prototxt").write_text(text)
     assert main(["export", "mine", "-o", str(tmp_path / "net.onnx")]) == 2
-    assert 'layer "p" (Python): runs code of its own' in capsys.readouterr().err
+    assert 'layer "p" runs Python code of its own' in capsys.readouterr().err
 
 
 def test_a_missing_package_is_named(make_net, tmp_path, monkeypatch, capsys):
