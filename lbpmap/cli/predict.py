@@ -107,7 +107,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--resume",
         action="store_true",
-        help="leave out what the first output has, finished or not",
+        help="leave out what the first output has, finished or not; without inputs, write what "
+        "was kept of a run that was broken off, as by a camera",
     )
     inputs.add_models(parser)
     inputs.add_engine(parser)
@@ -219,11 +220,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse what can be refused before nets are read."""
-    from lbpmap.predict import outputs
+    from lbpmap.predict import outputs, runs
 
     if args.webcam and (args.inputs or args.list or args.resume):
         raise ValueError("--webcam stands alone: leave inputs, --list and --resume out")
-    if not (args.webcam or args.inputs or args.list):
+    broken_off = args.resume and args.output and runs.journal_of(args.output[0]).exists()
+    if not (args.webcam or args.inputs or args.list or broken_off):
         raise ValueError("no input: name pictures, folders or videos, --list FILE or --webcam")
     if args.resume and not args.output:
         raise ValueError("--resume goes on with an output: name it with -o")

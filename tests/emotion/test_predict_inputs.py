@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lbpmap import caffe_blob, faces, pictures
+from lbpmap import caffe_blob, faces, pictures, video
 from lbpmap.cli import main
 from lbpmap.emotion import ensemble
 from lbpmap.emotion.fusion import uniform
@@ -459,6 +459,28 @@ def test_a_camera_until_its_time_or_ctrl_c(make_net, tmp_path, capsys):
     assert process.wait(30) == 0
     assert len(table(out)) >= 3
     assert not part.exists()
+
+
+def test_what_a_camera_that_broke_off_gave_is_not_lost(make_net, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("av", reason="needs PyAV (lbpmap[video])")
+    make_net("mine")
+    monkeypatch.setattr(video, "camera", broken_camera)
+    out = tmp_path / "t.csv"
+    ask = ["predict", "-o", str(out), "-q"]
+    assert main([*ask, "--webcam"]) == 2
+    assert "unplugged" in capsys.readouterr().err
+    assert not out.exists()
+    assert main([*ask, "--resume"]) == 0
+    assert [row["frame"] for row in table(out)] == ["0", "1", "2"]
+    assert not (tmp_path / "t.csv.part").exists()
+    assert main([*ask, "--resume"]) == 2
+    assert "no input: " in capsys.readouterr().err
+
+
+def broken_camera(device, *, every):
+    for number in range(3):
+        yield video.Frame(number, number / 2, picture())
+    raise OSError("camera 0: unplugged")
 
 
 def test_memory_does_not_grow_with_the_number_of_inputs(make_net, tmp_path):
