@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import signal
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
-from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -82,11 +80,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--every",
         metavar="SECONDS",
-        type=_seconds,
+        type=inputs.seconds,
         default=0.5,
         help="of a video or camera, a frame so often; 0 takes all (default 0.5)",
     )
-    add("--seconds", metavar="N", type=_seconds, help="of a camera, stop after so long")
+    add("--seconds", metavar="N", type=inputs.seconds, help="of a camera, stop after so long")
     add(
         "-o",
         "--output",
@@ -99,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--html",
         metavar="FILE",
-        type=_html,
+        type=inputs.html_path,
         action="append",
         dest="output",
         help="as -o: a report of its own in one file, with the pictures",
@@ -164,7 +162,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--threshold",
         metavar="P",
-        type=_share,
+        type=inputs.share,
         default=0.0,
         help="name no label that is less probable than this, 0 to 1",
     )
@@ -380,26 +378,3 @@ def _input(text: str) -> str:
     """Take an input as it is named."""
     inputs.some_path(text)
     return text
-
-
-def _seconds(text: str) -> float:
-    """Parse a number of seconds."""
-    value = float(text)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected 0 or more seconds, got {text}")
-    return value
-
-
-def _share(text: str) -> float:
-    """Parse a probability."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text}")
-    return value
-
-
-def _html(text: str) -> Path:
-    """Parse the name of a report."""
-    if not text.lower().endswith(".html"):
-        raise argparse.ArgumentTypeError(f"the report is a web page: end {text!r} in .html")
-    return Path(text)
