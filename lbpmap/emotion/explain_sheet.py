@@ -317,6 +317,9 @@ def _scale(page: Page, left: float, top: float, told: Explanation) -> None:
     seen = told.upon_face[~np.isnan(told.upon_face)]
     strongest = float(np.abs(seen).max(initial=0))
     wide, start = 200, left + 84
+    if not strongest:
+        page.words((left, top + 6), "no part of it makes a difference", _CAPTION, 0, _SOFT)
+        return
     both = told.method == "occlusion"
     part = np.linspace(-1 if both else 0, 1, wide)[None]
     pale = np.array(PAPER, np.float64)
