@@ -5,8 +5,8 @@
 
 The released layout with random weights looks at JPEG files of 143 x 181, the size of the authors'
 crops, 32 at a time. The bare net is shown as many blobs of 32 that lie in memory. The two take
-turns; the median of the turns' ratios says how much of the net's throughput is left. Each row of the table is
-checked against the bare net's answer.
+turns; the median of the turns' ratios says how much of the net's throughput is left. Each row of
+the table is checked against the bare net's answer.
 """
 
 from __future__ import annotations

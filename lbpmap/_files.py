@@ -14,6 +14,8 @@ from typing import IO, BinaryIO, Union
 
 # A write that these end says nothing of the file.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What a file system without locks says.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -195,11 +197,12 @@ def _new_beside(target: Path, path: PathLike, suffix: str = "") -> tuple[Path, i
 def lock(file: IO[bytes], path: PathLike) -> None:
     """Take an open file for this process alone, until it is closed.
 
-    Where the system has no such locks it does without.
+    Where the system, or the file's, has no such locks it does without.
 
     Parameters
     ----------
-    file : open binary file
+    file : binary file, open for writing
+        NFS locks no other.
     path : str or path
         What it is called, for the error.
 
@@ -217,4 +220,5 @@ def lock(file: IO[bytes], path: PathLike) -> None:
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN):
             raise OSError(f"{path}: another process is at work on it") from None
-        raise
+        if error.errno not in _NO_LOCKS:
+            raise

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from contextlib import nullcontext
 
 import pytest
 
+from lbpmap import _files
 from lbpmap._files import atomic_path, atomic_write, read_bytes
 from lbpmap.tables import load_table
 
@@ -111,3 +114,29 @@ def test_what_cannot_be_read_or_written_says_so(tmp_path):
         folder = pytest.raises(IsADirectoryError, match="expected the name of a file to write")
         with folder, atomic_write(name):
             pass
+
+
+@pytest.mark.parametrize(("number", "refused"), [(errno.ENOLCK, False), (errno.EIO, True)])
+def test_without_locks_it_does_without(tmp_path, monkeypatch, number, refused):
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(file, how):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with (
+        open(tmp_path / "a", "w+b") as file,
+        pytest.raises(OSError, match="Input/output") if refused else nullcontext(),
+    ):
+        _files.lock(file, "a")
+
+
+def test_what_is_locked_is_open_for_writing(tmp_path, monkeypatch):
+    """NFS takes an exclusive lock of nothing else."""
+    from lbpmap.emotion import runs
+
+    (tmp_path / "run.toml").touch()
+    locked = []
+    monkeypatch.setattr(runs, "lock", lambda file, path: locked.append(file.writable()))
+    with runs.alone(tmp_path):
+        assert locked == [True]

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lbpmap._errors import one_line
+from lbpmap._files import PathLike
 from lbpmap.caffe.formats.messages import MESSAGES, LayerParameter, Message
+from lbpmap.caffe.formats.prototxt import read_net
 
 NetState: Message = MESSAGES["NetState"]
 
@@ -46,6 +49,27 @@ def layers_for(net: Message, state: Message) -> list[Message]:
 def python_layers(net: Message) -> list[str]:
     """Name the layers that run the user's own code, which a net from elsewhere should not."""
     return [str(layer.name) for layer in net.layer if layer.type == "Python"]
+
+
+def refuse_python_layers(path: PathLike, why: str) -> None:
+    """Refuse a prototxt that names modules to run, before one of them is: it may be anybody's.
+
+    Parameters
+    ----------
+    path : str or path
+    why : str
+        What ends the line: why not, and what to do.
+
+    Raises
+    ------
+    OSError
+        When it cannot be read.
+    ValueError
+        When it holds Python layers, or is malformed.
+    """
+    named = python_layers(read_net(path))
+    if named:
+        raise ValueError(f'{path}: layer "{one_line(named[0])}" runs Python code of its own{why}')
 
 
 def outputs(layers: Sequence[Message]) -> list[str]:

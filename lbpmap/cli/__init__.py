@@ -66,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         0 all good, 1 some inputs failed (each is named on the error stream), 2 usage.
     """
+    _open_closed_streams()
     args = _parser().parse_args(argv)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _end)
@@ -84,6 +85,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"lbpmap {args.command}: {one_line(error)}", file=sys.stderr)
         return USAGE
+
+
+def _open_closed_streams() -> None:
+    """Let there be streams where the caller closed them: files would get their numbers else."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - until the process ends
 
 
 @contextmanager

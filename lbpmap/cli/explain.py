@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from lbpmap import pictures
 from lbpmap._decode import printable
 from lbpmap.cli import inputs
-
-if TYPE_CHECKING:
-    from lbpmap.emotion.registry import NetFiles
 
 HELP = "draw what a net makes of one face, and which part of it speaks for a label"
 
@@ -88,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw the sheet."""
-    from lbpmap.emotion import evidence, explain, explain_sheet
+    from lbpmap.emotion import evidence, explain, explain_sheet, registry, selection
     from lbpmap.emotion.ensemble import load_net
 
     # All that can be refused before half a gigabyte is read.
@@ -96,7 +91,12 @@ def run(args: argparse.Namespace) -> int:
     inputs.check_output(args.output)
     if args.parts is not None and args.parts.exists() and not args.parts.is_dir():
         raise ValueError(f"{args.parts}: a file; expected a folder to write to (--parts)")
-    files = _choose(args.net, args.models)
+    files = (
+        selection.select_net(args.net, args.models)
+        if args.net
+        else selection.ready_nets(args.models)[0]
+    )
+    registry.require_weights(files)
     if args.label is not None:
         explain.label_number(files, args.label)
     total = 0
@@ -125,16 +125,3 @@ def run(args: argparse.Namespace) -> int:
             pictures.write_png(args.parts / f"{part}.png", pixels)
     print(f"{args.face}\t{files.name}\t{explain_sheet.answer(told)}")
     return 0
-
-
-def _choose(named: str | None, models: Path | None) -> NetFiles:
-    from lbpmap.emotion import registry, selection
-
-    chosen = selection.select_nets([named], models) if named else selection.ready_nets(models)[:1]
-    if len(chosen) > 1:
-        raise ValueError(
-            f"{named}: {len(chosen)} nets, and one at a time is explained: name one of "
-            f"{', '.join(files.name for files in chosen)}"
-        )
-    registry.require_weights(chosen[0])
-    return chosen[0]

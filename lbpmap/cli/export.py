@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lbpmap.cli import inputs
 
 if TYPE_CHECKING:
     from lbpmap.caffe.export import Exported
-    from lbpmap.emotion.registry import NetFiles
 
 HELP = "write a net as ONNX, safetensors or a PyTorch program, checked by its own runtime"
 
@@ -67,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the file, and print what it takes and how far its outputs are off."""
     from lbpmap.caffe.export import FORMATS, export_files
-    from lbpmap.emotion import exporting
+    from lbpmap.emotion import exporting, selection
 
     if args.output.suffix.lower() not in FORMATS:
         raise ValueError(f"{args.output}: expected a name that ends in {', '.join(FORMATS)}")
@@ -84,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         made = export_files(args.deploy, args.weights, args.output, batch=args.batch)
     elif args.net:
         made = exporting.export_net(
-            _find(args.net, args.models),
+            selection.select_net(args.net, args.models),
             args.output,
             takes=args.input,
             batch=args.batch,
@@ -94,18 +92,6 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("give a NET, or both --deploy and --weights")
     print("\n".join(_lines(made)))
     return 0
-
-
-def _find(named: str, models: Path | None) -> NetFiles:
-    """Find a net by its name, or in the folder that is named."""
-    from lbpmap.emotion import registry
-
-    known = registry.find_nets(models)
-    if named in known:
-        return known[named]
-    if Path(named).is_dir():
-        return registry.net_in(named)
-    raise ValueError(f"no net {named!r}, and no such folder; known ones are {', '.join(known)}")
 
 
 def _lines(made: Exported) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -138,6 +139,22 @@ def not_negative(text: str) -> int:
     return value
 
 
+def seconds(text: str) -> float:
+    """Parse a number of seconds."""
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected 0 or more seconds, got {text}")
+    return value
+
+
+def share(text: str) -> float:
+    """Parse a probability."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text}")
+    return value
+
+
 def some_path(text: str) -> Path:
     """Parse the name of a file or folder; an unset variable of the shell gives none."""
     if not text:
@@ -149,6 +166,13 @@ def png_path(text: str) -> Path:
     """Parse the name of a PNG file to write."""
     if not text.lower().endswith(".png"):
         raise argparse.ArgumentTypeError(f"the picture is written as PNG: end {text!r} in .png")
+    return Path(text)
+
+
+def html_path(text: str) -> Path:
+    """Parse the name of a report to write."""
+    if not text.lower().endswith(".html"):
+        raise argparse.ArgumentTypeError(f"the report is a web page: end {text!r} in .html")
     return Path(text)
 
 

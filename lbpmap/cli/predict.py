@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import signal
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
-from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -82,11 +80,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--every",
         metavar="SECONDS",
-        type=_seconds,
+        type=inputs.seconds,
         default=0.5,
         help="of a video or camera, a frame so often; 0 takes all (default 0.5)",
     )
-    add("--seconds", metavar="N", type=_seconds, help="of a camera, stop after so long")
+    add("--seconds", metavar="N", type=inputs.seconds, help="of a camera, stop after so long")
     add(
         "-o",
         "--output",
@@ -99,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--html",
         metavar="FILE",
-        type=_html,
+        type=inputs.html_path,
         action="append",
         dest="output",
         help="as -o: a report of its own in one file, with the pictures",
@@ -107,7 +105,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--resume",
         action="store_true",
-        help="leave out what the first output has, finished or not",
+        help="leave out what the first output has, finished or not; without inputs, write what "
+        "was kept of a run that was broken off, as by a camera",
     )
     inputs.add_models(parser)
     inputs.add_engine(parser)
@@ -163,7 +162,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--threshold",
         metavar="P",
-        type=_share,
+        type=inputs.share,
         default=0.0,
         help="name no label that is less probable than this, 0 to 1",
     )
@@ -204,7 +203,7 @@ def run(args: argparse.Namespace) -> int:
     with tqdm(total=total, unit="input", disable=disable, leave=False) as bar:
 
         def items(done: Collection[tuple[str, int | None]] = ()) -> Iterator[Item]:
-            bar.update(len(done))
+            bar.update(len({path for path, _ in done}))
             if args.webcam:
                 return _until(sources.of_camera(args.webcam, every=args.every), args.seconds)
             return sources.items(found, every=args.every, done=done)
@@ -219,11 +218,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse what can be refused before nets are read."""
-    from lbpmap.predict import outputs
+    from lbpmap.predict import outputs, runs
 
     if args.webcam and (args.inputs or args.list or args.resume):
         raise ValueError("--webcam stands alone: leave inputs, --list and --resume out")
-    if not (args.webcam or args.inputs or args.list):
+    broken_off = args.resume and args.output and runs.journal_of(args.output[0]).exists()
+    if not (args.webcam or args.inputs or args.list or broken_off):
         raise ValueError("no input: name pictures, folders or videos, --list FILE or --webcam")
     if args.resume and not args.output:
         raise ValueError("--resume goes on with an output: name it with -o")
@@ -302,7 +302,9 @@ def _into_files(
             items, looks, made_with, args.output, shape, resume=args.resume, seen=seen
         )
     except (KeyboardInterrupt, SystemExit):
-        print(f"{runs.journal_of(args.output[0])}: kept for --resume", file=sys.stderr)
+        kept = runs.journal_of(args.output[0])
+        if kept.exists():
+            print(f"{kept}: kept for --resume", file=sys.stderr)
         raise
 
 
@@ -376,26 +378,3 @@ def _input(text: str) -> str:
     """Take an input as it is named."""
     inputs.some_path(text)
     return text
-
-
-def _seconds(text: str) -> float:
-    """Parse a number of seconds."""
-    value = float(text)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected 0 or more seconds, got {text}")
-    return value
-
-
-def _share(text: str) -> float:
-    """Parse a probability."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text}")
-    return value
-
-
-def _html(text: str) -> Path:
-    """Parse the name of a report."""
-    if not text.lower().endswith(".html"):
-        raise argparse.ArgumentTypeError(f"the report is a web page: end {text!r} in .html")
-    return Path(text)

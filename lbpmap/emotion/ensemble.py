@@ -11,9 +11,7 @@ import numpy as np
 from lbpmap import _checks, caffe
 from lbpmap._arrays import F32, F64, U8
 from lbpmap._blob import InputSpec, resize_mean
-from lbpmap._errors import one_line
 from lbpmap.caffe import graph
-from lbpmap.caffe.formats import prototxt
 from lbpmap.caffe.formats.weights import read_blob
 from lbpmap.emotion.fusion import Fusion, uniform
 from lbpmap.emotion.registry import NetFiles, require_weights
@@ -113,12 +111,9 @@ def refuse_python_layers(deploy: Path) -> None:
     ValueError
         When it holds Python layers, or is malformed.
     """
-    named = graph.python_layers(prototxt.read_net(deploy))
-    if named:
-        raise ValueError(
-            f'{deploy}: layer "{one_line(named[0])}" runs Python code of its own; when you trust '
-            f"its author, allow it (--allow-python-layers)"
-        )
+    graph.refuse_python_layers(
+        deploy, "; when you trust its author, allow it (--allow-python-layers)"
+    )
 
 
 def check_net(files: NetFiles, net: caffe.Net) -> None:

@@ -262,22 +262,23 @@ def _shown(value: Any) -> str:
     return shown if len(shown) <= 80 else f"{shown[:80]}..."
 
 
-def how_to_get(name: str) -> str:
+def how_to_get(name: str | None = None) -> str:
     """Say how to get a net's weights, as the end of a sentence that says that they are missing.
 
     Parameters
     ----------
-    name : str
-        The net's.
+    name : str, optional
+        The net's; left out, those of any.
 
     Returns
     -------
     str
     """
-    fetch = f"'lbpmap models fetch {name}' or " if name in known.load() else ""
+    fetchable = name is None or name in known.load()
+    fetch = f"'lbpmap models fetch {name or 'NAME'}' or " if fetchable else ""
     return (
-        f"get it with {fetch}'lbpmap models import ZIP|FOLDER', or say where it is (--models DIR): "
-        f"{packaged_folder() / 'README.md'}"
+        f"get {'it' if name else 'one'} with {fetch}'lbpmap models import ZIP|FOLDER', or say "
+        f"where it is (--models DIR): {packaged_folder() / 'README.md'}"
     )
 
 

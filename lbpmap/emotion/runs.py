@@ -186,7 +186,7 @@ def alone(folder: PathLike) -> Iterator[None]:
     OSError
         When another one does, or `folder` is not a run's.
     """
-    with open(Path(folder) / "run.toml", "rb") as file:
+    with open(Path(folder) / "run.toml", "r+b") as file:
         lock(file, folder)
         yield
 

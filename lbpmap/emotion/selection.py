@@ -9,7 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from lbpmap._files import PathLike
-from lbpmap.emotion.registry import DESCRIPTION, NetFiles, find_nets, net_in, search_path
+from lbpmap.emotion.registry import (
+    DESCRIPTION,
+    NetFiles,
+    find_nets,
+    how_to_get,
+    net_in,
+    search_path,
+)
 
 
 def select_nets(named: Iterable[PathLike], models: PathLike | None = None) -> list[NetFiles]:
@@ -44,6 +51,32 @@ def select_nets(named: Iterable[PathLike], models: PathLike | None = None) -> li
     return _with_own_names(list(found.values()))
 
 
+def select_net(named: PathLike, models: PathLike | None = None) -> NetFiles:
+    """Find the one net that a folder or a name means.
+
+    Parameters
+    ----------
+    named : str or path
+        As for `select_nets`.
+    models : str or path, optional
+        Searched first for a name.
+
+    Returns
+    -------
+    NetFiles
+
+    Raises
+    ------
+    OSError, ValueError
+        As `select_nets`; when it means several.
+    """
+    chosen = select_nets([named], models)
+    if len(chosen) > 1:
+        names = ", ".join(files.name for files in chosen)
+        raise ValueError(f"{named}: {len(chosen)} nets, one is to be chosen: name one of {names}")
+    return chosen[0]
+
+
 def ready_nets(models: PathLike | None = None) -> list[NetFiles]:
     """Find the nets whose weights are on the search path.
 
@@ -69,8 +102,7 @@ def ready_nets(models: PathLike | None = None) -> list[NetFiles]:
     if not ready:
         raise FileNotFoundError(
             f"no weights in {', '.join(map(str, roots))} for any of {', '.join(nets)}: each net "
-            f"is a folder of its name there; where to get the released ones: "
-            f"{roots[-1] / 'README.md'}"
+            f"is a folder of its name there; {how_to_get()}"
         )
     return ready
 

@@ -10,7 +10,6 @@ from lbpmap import caffe
 from lbpmap._errors import one_line
 from lbpmap._files import sha256
 from lbpmap.caffe import graph
-from lbpmap.caffe.formats import prototxt
 
 FOLDER = "mtcnn"
 
@@ -98,12 +97,7 @@ def open_nets(place: Path) -> tuple[tuple[caffe.Net, ...], dict[str, str]]:
 
 def _open(place: Path, stage: Stage) -> caffe.Net:
     deploy, weights = (place / f"{stage.name}.{kind}" for kind in ("prototxt", "caffemodel"))
-    python = graph.python_layers(prototxt.read_net(deploy))
-    if python:
-        raise ValueError(
-            f'{deploy}: layer "{one_line(python[0])}" runs Python code of its own, which no net of '
-            f"MTCNN does; get the files anew"
-        )
+    graph.refuse_python_layers(deploy, ", which no net of MTCNN does; get the files anew")
     net = caffe.Net(deploy, weights, caffe.TEST)
     given = {name: net.blobs[name].shape for name in (*net.inputs, *net.outputs)}
     wanted: dict[str, tuple[int, ...]] = {"data": (1, 3, stage.size, stage.size)}

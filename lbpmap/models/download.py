@@ -164,7 +164,7 @@ def _attempt(wanted: Wanted, part: Path, progress: Progress, timeout: float) -> 
             offset, total = 0, response.length
         block = _read(response)
         if offset == 0 and _is_page(response, block):
-            raise WebPage(response.url, block + response.read(_MAX_PAGE))
+            raise WebPage(response.url, _page(response, block))
         _check_size(total, wanted)
         expected = wanted.bytes if total is None else total
         _check_room(part, (expected or 0) - offset)
@@ -301,6 +301,15 @@ def _check_room(part: Path, needed: int) -> None:
 def _is_page(response: HTTPResponse, beginning: bytes) -> bool:
     kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
     return kind in ("text/html", "application/xhtml+xml") or bool(_HTML.match(beginning))
+
+
+def _page(response: HTTPResponse, beginning: bytes) -> bytes:
+    """Give a page from its beginning on, whole or as much as is looked at."""
+    page = block = beginning
+    while block and len(page) < _MAX_PAGE:
+        block = _read(response)
+        page += block
+    return page
 
 
 def _read(response: HTTPResponse) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from html.parser import HTMLParser
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
@@ -78,5 +79,7 @@ class _Form(HTMLParser):
 
 def _read(page: bytes) -> _Form:
     form = _Form()
-    form.feed(page.decode("utf-8", "replace"))
+    # The parser raises, by Python's version, one or the other at a marked section that is no HTML.
+    with suppress(AssertionError, NotImplementedError):
+        form.feed(page.decode("utf-8", "replace"))
     return form

@@ -17,8 +17,8 @@ from typing import BinaryIO, Callable
 from lbpmap._errors import one_line
 from lbpmap._files import PathLike, atomic_write, regular_size
 from lbpmap.predict import page
-from lbpmap.predict.records import Face, Record, Settings, from_json, to_json
-from lbpmap.predict.survey import Survey, check, survey
+from lbpmap.predict.records import Face, Record, Settings, check_record, from_json, to_json
+from lbpmap.predict.survey import Survey, survey
 from lbpmap.predict.thumbnails import thumbnails
 
 __all__ = ["read", "thumbnails", "write"]
@@ -202,7 +202,7 @@ def _settings(line: bytes, path: PathLike) -> Settings:
         held["nets"] = tuple(map(dict, held["nets"]))
         held["fusion"], held["faces"] = dict(held["fusion"]), dict(held["faces"])
         return Settings(**held)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         said = f"{type(error).__name__} {one_line(error)}"
         raise ValueError(f"{path}: its settings cannot be read ({said})") from None
 
@@ -216,7 +216,7 @@ def _records(path: PathLike, start: int, settings: Settings, shown: _Shown) -> I
             after = file.tell()
             try:
                 record = from_json(line.decode("ascii"))
-                check(record, settings)
+                check_record(record, settings)
                 whole = tuple(
                     _with_pictures(face, n, file, shown)
                     for n, face in enumerate(record.faces, faces)

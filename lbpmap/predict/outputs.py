@@ -15,9 +15,10 @@ from dataclasses import asdict, dataclass, replace
 from itertools import groupby, islice
 from typing import Any
 
+from lbpmap._errors import one_line
 from lbpmap._files import PathLike, atomic_write, regular_size
 from lbpmap.predict import html
-from lbpmap.predict.records import Face, Record, Settings, rows
+from lbpmap.predict.records import Face, Record, Settings, check_record, rows
 from lbpmap.predict.tables import Shape, as_object, columns, from_object, from_row
 
 # Rows that Parquet keeps together, and that are in memory at once.
@@ -29,6 +30,16 @@ _KEY = b"lbpmap"
 _NO_UTF8 = re.compile("[\udc80-\udcff]")
 _ESCAPE = re.compile(r"\\udc[89a-f][0-9a-f]")
 _ESCAPED = re.compile(r"\\(?:\\|u(dc[89a-f][0-9a-f]))")
+# All that reading a table of others, or a damaged one, comes to.
+_DAMAGED = (
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    csv.Error,
+)
 
 Records = Callable[[], Iterable[Record]]
 _Row = tuple[Record, "Face | None"]
@@ -171,16 +182,19 @@ def _read_parquet(path: PathLike, settings: Settings) -> Iterator[Record]:
     arrow, parquet = _arrow()
     try:
         with parquet.ParquetFile(path) as file:
-            there = json.loads((file.schema_arrow.metadata or {}).get(_KEY, b"{}"))
-    except (arrow.ArrowInvalid, ValueError) as error:
-        raise ValueError(f"{path}: no table of this command's: {error}") from None
+            there = dict(json.loads((file.schema_arrow.metadata or {}).get(_KEY, b"{}")))
+    except (arrow.ArrowException, OSError, *_DAMAGED) as error:
+        raise ValueError(f"{path}: no table of this command's: {one_line(error)}") from None
     _compare(path, there, settings)
 
     def lines() -> Iterator[Mapping[str, Any]]:
         with parquet.ParquetFile(path) as file:
-            for some in file.iter_batches(_ROWS):
-                for row in some.to_pylist():
-                    yield {name: _as_named(value) for name, value in row.items()}
+            try:
+                for some in file.iter_batches(_ROWS):
+                    for row in some.to_pylist():
+                        yield {name: _as_named(value) for name, value in row.items()}
+            except (arrow.ArrowException, OSError) as error:
+                raise ValueError(str(error)) from None
 
     return _gathered(path, lines(), settings, from_row)
 
@@ -241,19 +255,17 @@ def _gathered(
     of_row: Callable[[Mapping[str, Any], Settings], _Row],
 ) -> Iterator[Record]:
     """Put the rows of an input together."""
-
-    def read() -> Iterator[_Row]:
-        try:
-            for row in lines:
-                yield of_row(row, settings)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ValueError(
-                f"{path}: not made by this command with these nets ({type(error).__name__}: "
-                f"{error}); name another output"
-            ) from None
-
-    for record, group in groupby(read(), lambda row: row[0]):
-        yield replace(record, faces=tuple(face for _, face in group if face is not None))
+    try:
+        every = (of_row(line, settings) for line in lines)
+        for record, group in groupby(every, lambda row: row[0]):
+            whole = replace(record, faces=tuple(face for _, face in group if face is not None))
+            check_record(whole, settings)
+            yield whole
+    except _DAMAGED as error:
+        raise ValueError(
+            f"{path}: not made by this command with these nets ({type(error).__name__}: "
+            f"{one_line(error)}); name another output"
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -238,29 +238,12 @@ def _one_ahead(things: Iterable[T]) -> Iterator[T]:
 def _preparer(looks: Looks) -> Callable[[_Seen, faces.Detected, int], _Face]:
     """Give the function that makes of a face what nets take; each representation is mapped once."""
     representations, fills = _inputs(looks)
-    is_face_itself = looks.detector.name == "none"
+    finds = looks.detector.name != "none"  # else the input is the face
 
     def prepare(seen: _Seen, detected: faces.Detected, k: int) -> _Face:
-        picture = _picture(seen)
-        box, marks = detected.boxes[k], detected.landmarks[k]
-        known = np.isfinite(marks).all()
-        if is_face_itself:
-            cut, about = picture, Face({}, ())
-        else:
-            cut = faces.align(picture, box, marks, aspect=looks.aspect)
-            if min(cut.shape[:2]) < _LEAST_FACE:
-                rows = math.ceil(_LEAST_FACE / min(looks.aspect, 1))
-                cut = faces.align(picture, box, marks, size=rows, aspect=looks.aspect)
-            about = Face(
-                {},
-                (),
-                box=tuple(round(float(x), _PLACE_DIGITS) for x in box),  # type: ignore[arg-type]
-                score=round(float(detected.scores[k]), 4),
-                landmarks=tuple((round(float(x), 2), round(float(y), 2)) for x, y in marks)
-                if known
-                else None,
-            )
+        picture, about = _picture(seen), _about(detected, k) if finds else Face({}, ())
         try:
+            cut = _cut_out(picture, detected, k, looks.aspect) if finds else picture
             gray = to_gray(cut)
             mapped = [
                 mapped_lbp(cut if representation.table is None else gray, representation)
@@ -269,11 +252,37 @@ def _preparer(looks: Looks) -> Callable[[_Seen, faces.Detected, int], _Face]:
             crops = [fill(mapped[number]) for number, fill in fills]
             if looks.pictures is not None:
                 about = replace(about, pictures=looks.pictures(cut, representations))
-        except ValueError as error:
+        except (ValueError, MemoryError) as error:
             return _Face([], about, _why(seen.record.path, error))
         return _Face(crops, about)
 
     return prepare
+
+
+def _about(detected: faces.Detected, k: int) -> Face:
+    """Say where a face is, and how sure its detector."""
+    x0, y0, x1, y1 = (round(float(x), _PLACE_DIGITS) for x in detected.boxes[k])
+    marks = detected.landmarks[k]
+    points = tuple(
+        (round(float(x), _PLACE_DIGITS), round(float(y), _PLACE_DIGITS)) for x, y in marks
+    )
+    return Face(
+        {},
+        (),
+        box=(x0, y0, x1, y1),
+        score=round(float(detected.scores[k]), 4),
+        landmarks=points if np.isfinite(marks).all() else None,
+    )
+
+
+def _cut_out(picture: U8, detected: faces.Detected, k: int, aspect: float) -> U8:
+    """Cut a face out, upright; a small one enlarged, so that every representation can be made."""
+    box, marks = detected.boxes[k], detected.landmarks[k]
+    cut = faces.align(picture, box, marks, aspect=aspect)
+    if min(cut.shape[:2]) < _LEAST_FACE:
+        rows = math.ceil(_LEAST_FACE / min(aspect, 1))
+        cut = faces.align(picture, box, marks, size=rows, aspect=aspect)
+    return cut
 
 
 def _inputs(

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from lbpmap._errors import one_line
+
+# Sums of single precision may be a little over 1.
+_MOST = 1.001
+# What a column of whole numbers holds.
+_LARGEST = 2**63
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,8 @@ class Settings:
     ----------
     labels : tuple of str
     nets : tuple of dict
-        Name, representation, and the SHA-256 of deploy, weights and mean of each net.
+        Of each net its name, what it is shown, its labels in its own order, and the SHA-256 of
+        deploy, weights and mean, and of a table of colours of its own.
     fusion : dict
         How nets are combined: method, and weights by net or the checksum of the ensemble file.
     crops : int
@@ -148,7 +157,7 @@ def from_json(line: str) -> Record:
         plain = json.loads(line)
         faces = tuple(_face(face) for face in plain.pop("faces"))
         return Record(faces=faces, **plain)
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"no record: {type(error).__name__} {error}") from None
 
 
@@ -168,6 +177,57 @@ def _face(plain: dict[str, Any]) -> Face:
             for name, data in plain["pictures"].items()
         },
     )
+
+
+def check_record(record: Record, settings: Settings) -> None:
+    """Refuse a record that these settings cannot have made: it comes from a file.
+
+    Parameters
+    ----------
+    record : Record
+    settings : Settings
+
+    Raises
+    ------
+    ValueError
+        In one line, without the name of the file.
+    """
+    if not isinstance(record.path, str) or not isinstance(record.error, (str, type(None))):
+        raise ValueError(f"a record with the path {one_line(repr(record.path))}; expected words")
+    name = one_line(record.path)
+    if record.time is not None and not _finite(record.time):
+        raise ValueError(f"{name}: time {one_line(repr(record.time))}; expected seconds or none")
+    if record.frame is not None and not (isinstance(record.frame, int) and _finite(record.frame)):
+        raise ValueError(f"{name}: frame {one_line(repr(record.frame))}; expected a number or none")
+    for face in record.faces:
+        for whose, shares in (("all nets", face.probabilities), *face.by_net.items()):
+            fit = len(shares) == len(settings.labels) and all(map(_is_share, shares))
+            if not fit:
+                raise ValueError(
+                    f"{name}: {one_line(whose)}: expected {len(settings.labels)} probabilities "
+                    f"between 0 and 1, got {one_line(repr(shares))}"
+                )
+        if face.score is not None and not _finite(face.score):
+            raise ValueError(f"{name}: score {one_line(repr(face.score))}; expected a number")
+        if face.box is not None and not (len(face.box) == 4 and all(map(_finite, face.box))):
+            raise ValueError(f"{name}: box {one_line(repr(face.box))}; expected 4 numbers")
+        marks = face.landmarks
+        if marks is not None and not (len(marks) == 5 and all(map(_is_point, marks))):
+            raise ValueError(f"{name}: landmarks {one_line(repr(marks))}; expected 5 points")
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, (int, float)) and 0 <= value <= _MOST
+
+
+def _is_point(values: tuple[float, ...]) -> bool:
+    return len(values) == 2 and all(map(_finite, values))
+
+
+def _finite(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and -_LARGEST <= value < _LARGEST
 
 
 def rows(record: Record) -> Iterator[tuple[int | None, Face | None]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from lbpmap._files import PathLike, sha256
 from lbpmap._version import __version__
@@ -15,11 +16,12 @@ from lbpmap.emotion.ensemble import LoadedNet
 from lbpmap.emotion.fusion import Fusion
 from lbpmap.emotion.registry import require_weights
 from lbpmap.predict import journal, outputs
+from lbpmap.predict.journal import Entry, Mark
 from lbpmap.predict.pipeline import Looks, look
 from lbpmap.predict.records import Record, Settings
 from lbpmap.predict.sources import Item
 from lbpmap.predict.tables import Shape
-from lbpmap.representations import resolve
+from lbpmap.representations import REPRESENTATIONS, resolve
 
 # Records of a finished output that go into the journal at once.
 _GROUP = 256
@@ -83,12 +85,25 @@ def settings(looks: Looks, *, every: float, mean_mode: str | None = None) -> Set
     )
 
 
-def _described(loaded: LoadedNet, mean_mode: str | None) -> dict[str, str]:
+def _described(loaded: LoadedNet, mean_mode: str | None) -> dict[str, Any]:
     files = loaded.files
     weights, mean = require_weights(files)
+    shown = resolve(files.representation)
+    own = {}
+    if files.representation not in REPRESENTATIONS and shown.table is not None:
+        own = {
+            "radius": shown.radius,
+            "points": shown.points,
+            "arithmetic": shown.arithmetic,
+            "table_sha256": shown.table.sha256,
+        }
     return {
         "name": files.name,
-        "representation": resolve(files.representation).name,
+        "representation": shown.name,
+        **own,
+        "labels": list(files.labels),
+        "size": files.size,
+        "crop": files.crop,
         "mean_mode": mean_mode or files.mean_mode,
         "deploy_sha256": sha256(files.deploy),
         "weights_sha256": sha256(weights),
@@ -157,13 +172,12 @@ def into_files(
     kept = journal_of(files[0])
     if not resume:
         journal.check_free(kept)
-    begun = os.path.lexists(kept)
+    adds = resume and os.path.lexists(files[0])
     counts = Counts()
-    with journal.opened(kept, made_with) as book:
-        if resume and not begun and os.path.lexists(files[0]):
-            for group in _groups(_kept(files, made_with)):
-                book.add(group)
-        done = _done(book.records(), counts) if resume else set()
+    with journal.opened(
+        kept, made_with, (lambda: _groups(_kept(files, made_with))) if adds else None
+    ) as book:
+        done = _done(book.entries(), counts)
         for group in look(items(done), looks):
             book.add(group)
             for record in group:
@@ -202,14 +216,19 @@ def _groups(records: Iterator[Record]) -> Iterator[list[Record]]:
         yield group
 
 
-def _done(records: Iterable[Record], counts: Counts) -> set[tuple[str, int | None]]:
-    """Say which inputs have records: a video as a whole, where others came after it."""
+def _done(entries: Iterable[Entry], counts: Counts) -> set[tuple[str, int | None]]:
+    """Say which inputs have records: a video as a whole, where its run went on to others."""
     done: set[tuple[str, int | None]] = set()
     before: str | None = None
-    for record in records:
-        counts.add(record)
-        done.add((record.path, record.frame))
-        if before not in (None, record.path):
+    for entry in entries:
+        if isinstance(entry, Mark):
+            if entry is Mark.FINISHED:
+                done.update([(path, None) for path, _ in done])
+            before = None
+            continue
+        counts.add(entry)
+        done.add((entry.path, entry.frame))
+        if before not in (None, entry.path):
             done.add((str(before), None))
-        before = record.path
+        before = entry.path
     return done

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import heapq
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from lbpmap._errors import one_line
 from lbpmap.predict.charts import Span
 from lbpmap.predict.disagreement import DISAGREE, disagreement
-from lbpmap.predict.records import Record, Settings
+from lbpmap.predict.records import Record, Settings, check_record
 
 #: At most so many failed inputs, inputs without a face, and videos are shown.
 LISTED, VIDEOS = 200, 12
-# Sums of single precision may be a little over 1.
-_MOST = 1.001
 
 
 @dataclass
@@ -87,7 +83,7 @@ def survey(
     disputed: list[tuple[float, int]] = []
     videos: set[int] = set()
     for record in records:
-        check(record, settings)
+        check_record(record, settings)
         _count_input(found, record, videos)
         for face in record.faces:
             apart = disagreement(face)
@@ -123,35 +119,3 @@ def _count_input(found: Survey, record: Record, videos: set[int]) -> None:
         found.faceless += 1
         if len(found.without_face) < LISTED:
             found.without_face.append(record)
-
-
-def check(record: Record, settings: Settings) -> None:
-    """Refuse a record that these settings cannot have made.
-
-    Raises
-    ------
-    ValueError
-        In one line, without the name of a file.
-    """
-    if not isinstance(record.path, str) or not isinstance(record.error, (str, type(None))):
-        raise ValueError(f"a record with the path {one_line(repr(record.path))}; expected words")
-    name = one_line(record.path)
-    if record.time is not None and not _finite(record.time):
-        raise ValueError(f"{name}: time {one_line(repr(record.time))}; expected seconds or none")
-    if record.frame is not None and not isinstance(record.frame, int):
-        raise ValueError(f"{name}: frame {one_line(repr(record.frame))}; expected a number or none")
-    for face in record.faces:
-        for whose, shares in (("all nets", face.probabilities), *face.by_net.items()):
-            if len(shares) != len(settings.labels) or not all(0 <= p <= _MOST for p in shares):
-                raise ValueError(
-                    f"{name}: {one_line(whose)}: expected {len(settings.labels)} probabilities "
-                    f"between 0 and 1, got {one_line(repr(shares))}"
-                )
-        if face.score is not None and not _finite(face.score):
-            raise ValueError(f"{name}: score {one_line(repr(face.score))}; expected a number")
-        if face.box is not None and not (len(face.box) == 4 and all(map(_finite, face.box))):
-            raise ValueError(f"{name}: box {one_line(repr(face.box))}; expected 4 numbers")
-
-
-def _finite(value: object) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)

@@ -176,9 +176,9 @@ def from_row(row: Mapping[str, Any], settings: Settings) -> tuple[Record, Face |
     return record, Face(
         by_net,
         together,
-        box=None if None in box else box,
+        box=None if set(box) == {None} else box,
         score=row["score"],
-        landmarks=None if (None, None) in marks else marks,
+        landmarks=None if set(marks) == {(None, None)} else marks,
     )
 
 

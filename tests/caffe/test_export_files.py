@@ -140,7 +140,7 @@ def test_weights_of_another_net_and_python_layers_are_refused(tmp_path, tiny_wei
     with pytest.raises(ValueError, match=r"has no weights for conv\.1, bn of .*other\.prototxt"):
         export_files(other, tiny_weights, tmp_path / "net.safetensors")
     python = text_file('layer { name: "p" type: "Python" python_param { module: "os" } }', "p.txt")
-    with pytest.raises(ValueError, match=r'layer "p" \(Python\): runs code of its own'):
+    with pytest.raises(ValueError, match='layer "p" runs Python code of its own'):
         export_files(python, tiny_weights, tmp_path / "net.safetensors")
 
 
@@ -196,6 +196,26 @@ def test_a_file_says_what_it_is(tiny, tmp_path, suffix):
             read_about(path)
     path.write_bytes(data)
     assert read_about(path) == whole
+
+
+@pytest.mark.parametrize("how", ["mixed", "encrypted"])
+def test_a_damaged_entry_of_a_pt2_is_one_line(tmp_path, how):
+    path = tmp_path / "net.pt2"
+    said = json.dumps({"net": list(range(2000))})
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("net/extra/lbpmap.json", said)
+        entry = archive.getinfo("net/extra/lbpmap.json")
+    data = bytearray(path.read_bytes())
+    begin = 30 + len(entry.filename)
+    central = data.index(b"PK\1\2")
+    if how == "mixed":
+        data[begin : begin + 40] = b"\xff" * 40
+    else:
+        data[6] |= 1
+        data[central + 8] |= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"net\.pt2: damaged, or no \.pt2 file"):
+        read_about(path)
 
 
 def test_claims_of_hostile_files_take_no_memory(tmp_path):

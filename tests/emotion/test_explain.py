@@ -12,7 +12,7 @@ from lbpmap import caffe, pictures
 from lbpmap._page import PAPER
 from lbpmap.caffe import engine
 from lbpmap.cli import main
-from lbpmap.emotion import evidence, explain_sheet, registry
+from lbpmap.emotion import evidence, explain_sheet
 from lbpmap.emotion.anatomy import Anatomy, anatomy
 from lbpmap.emotion.ensemble import load_net, predict
 from lbpmap.emotion.explain import explain
@@ -349,7 +349,7 @@ def test_a_write_that_fails_leaves_what_was_there(colours, spots, tmp_path, monk
         (["--patch", "17"], "patch is 17 pixels, the net's input only 16"),
         (["--patch", "4", "--stride", "5"], "stride 5 leaves gaps between patches of 4: at most 4"),
         (["--method", "gradcam", "--patch", "4"], "patch and stride are occlusion's"),
-        (["--net", "nets"], "nets: 2 nets, and one at a time is explained: name one of "),
+        (["--net", "nets"], "nets: 2 nets, one is to be chosen: name one of "),
         (["--net", "nowhere"], "nowhere: neither a folder nor the name of a net"),
         (["--parts", "face.png"], "face.png: a file; expected a folder to write to"),
         (["-o", "no/sheet.png"], "no/sheet.png: its folder does not exist"),
@@ -378,12 +378,12 @@ def test_without_weights_or_pytorch_it_says_so_first(make, tmp_path, monkeypatch
     folder = make(DENSE, {}, labels=3)
     (folder / "w.caffemodel").unlink()
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user"))
-    monkeypatch.delenv("LBPMAP_MODELS", raising=False)
-    monkeypatch.setattr(registry, "packaged_folder", lambda: folder.parent)
+    monkeypatch.setenv("LBPMAP_MODELS", str(folder.parent))
     given = ["explain", str(tmp_path / "no.png"), "-o", str(tmp_path / "sheet.png")]
     assert main(given) == 2
     said = capsys.readouterr().err
-    assert f"{folder.parent} for any of known: each net is a folder of its name there" in said
+    assert f"no weights in {folder.parent}, " in said
+    assert "get one with 'lbpmap models fetch NAME' or 'lbpmap models import ZIP|FOLDER'" in said
     assert said.count("\n") == 1
     monkeypatch.setattr(engine, "has_torch", lambda: False)
     assert main([*given, "--method", "gradcam"]) == 2

@@ -303,7 +303,7 @@ def test_any_caffe_net_by_its_files(onnx, make_net, tmp_path, capsys):
     [
         (["mine", "-o", "net.tflite"], "net.tflite: expected a name that ends in .onnx"),
         (["mine", "-o", "nowhere/net.onnx"], "its folder does not exist"),
-        (["yours", "-o", "net.onnx"], "no net 'yours', and no such folder; known ones are "),
+        (["yours", "-o", "net.onnx"], "yours: neither a folder nor the name of a net; known "),
         (["-o", "net.onnx"], "give a NET, or both --deploy and --weights"),
         (["--deploy", "d", "-o", "net.onnx"], "give a NET, or both --deploy and --weights"),
         (["mine", "--deploy", "d", "--weights", "w", "-o", "a.onnx"], "give a NET, or both"),
@@ -333,7 +333,7 @@ def test_python_layers_are_refused_unread(make_net, tmp_path, capsys):
     text = 'layer { name: "p" type: "Python" top: "data" python_param { module: "this" } }'
     (folder / "deploy.prototxt").write_text(text)
     assert main(["export", "mine", "-o", str(tmp_path / "net.onnx")]) == 2
-    assert 'layer "p" (Python): runs code of its own' in capsys.readouterr().err
+    assert 'layer "p" runs Python code of its own' in capsys.readouterr().err
 
 
 def test_a_missing_package_is_named(make_net, tmp_path, monkeypatch, capsys):

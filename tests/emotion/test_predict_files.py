@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lbpmap import pictures
+from lbpmap import pictures, tables
 from lbpmap.cli import main
 from lbpmap.predict import html, journal, outputs
 from lbpmap.predict.records import Face, Record, Settings, from_json, to_json
@@ -226,6 +226,40 @@ def test_a_finished_table_is_added_to(nets, faces, tmp_path, ending, capsys):
         assert f"{i:02}.png".encode() in text
 
 
+def test_a_table_that_does_not_fit_is_refused_each_time(nets, faces, tmp_path, capsys):
+    out = tmp_path / "t.csv"
+    ask = ["predict", str(faces), "-o", str(out), "-q"]
+    assert main([*ask, "--net", "one"]) == 1
+    before = out.read_bytes()
+    for _ in range(2):
+        capsys.readouterr()
+        assert main([*ask, "--resume"]) == 2
+        assert "name another output" in capsys.readouterr().err
+        assert [path.name for path in tmp_path.glob("t.csv*")] == ["t.csv"]
+    assert out.read_bytes() == before
+
+
+def test_what_was_taken_in_part_is_taken_again(nets, faces, tmp_path, monkeypatch):
+    """A run that adds to a table and is killed while it takes over what is there."""
+    out = tmp_path / "t.csv"
+    firsts = [str(faces / f"{i:02}.png") for i in range(10)]
+    assert main(["predict", *firsts, "-o", str(out), "-q"]) == 0
+    head = {}
+
+    def opened(path, settings, before, opened=journal.opened):
+        head["line"] = json.dumps({"settings": vars(settings), "adds": True}) + "\n"
+        return opened(path, settings, before)
+
+    monkeypatch.setattr(journal, "opened", opened)
+    add = ["predict", str(faces / "20.png"), "-o", str(out), "--resume", "-q"]
+    assert main(add) == 0
+    assert len(table(out)) == 11
+    for written in ("", head["line"][:30], head["line"]):
+        (tmp_path / "t.csv.part").write_text(written)
+        assert main(add) == 0
+        assert len(table(out)) == 11
+
+
 def firsts_of(path):
     from pyarrow import parquet
 
@@ -264,6 +298,29 @@ def test_other_settings_do_not_go_on(nets, faces, tmp_path, capsys):
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [("size = 32", "size = 30"), ("'Angry', 'Disgust'", "'Disgust', 'Angry'")]
+)
+def test_a_net_described_otherwise_does_not_go_on(nets, faces, tmp_path, capsys, old, new):
+    out, description = tmp_path / "t.html", tmp_path / "nets" / "two" / "model.toml"
+    assert main(["predict", str(faces / "00.png"), "-o", str(out), "-q"]) == 0
+    before = description.read_text()
+    assert old in before
+    description.write_text(before.replace(old, new))
+    assert main(["predict", str(faces), "-o", str(out), "--resume"]) == 2
+    assert "was made with other nets than this run has" in capsys.readouterr().err
+
+
+def test_a_table_of_colours_of_ones_own_is_summed_up(make_net, faces, tmp_path, capsys):
+    folder = make_net("own", "mine.npz")
+    out = tmp_path / "t.html"
+    for draw, code in ((1, 0), (2, 2)):
+        values = np.random.default_rng(draw).integers(0, 256, (256, 3), np.uint8)
+        tables.Table(values, "mine").save(folder / "mine.npz")
+        assert main(["predict", str(faces / "00.png"), "-o", str(out), "--resume", "-q"]) == code
+    assert "was made with other nets than this run has" in capsys.readouterr().err
+
+
 def test_a_journal_is_of_one_process(tmp_path):
     pytest.importorskip("fcntl")
     path = tmp_path / "t.part"
@@ -283,9 +340,66 @@ def test_a_journal_is_of_one_process(tmp_path):
     path.write_bytes(b'{"settings": {')  # not even that was written
     with journal.opened(path, MADE_WITH) as book:
         assert not list(book.records())
-    path.write_bytes(path.read_bytes() + b"{}\n")
-    with journal.opened(path, MADE_WITH) as book, pytest.raises(ValueError, match="line 2"):
-        list(book.records())
+    whole = path.read_bytes()
+    for bad in HOSTILE:
+        path.write_bytes(whole + bad.encode() + b"\n")
+        with journal.opened(path, MADE_WITH) as book, pytest.raises(ValueError, match="line 2"):
+            list(book.records())
+
+
+# Records that no run writes.
+FACE = to_json(Record("a", (Face({"one": (0.5, 0.5), "two": (1, 0)}, (0.75, 0.25)),)))
+HOSTILE = [
+    "{}",
+    FACE.replace('"a"', "[]"),
+    FACE.replace("0.75", "7"),
+    FACE.replace("0.75", "NaN"),
+    FACE.replace("0.75", "1" + "0" * 400),
+    FACE.replace("0.75,", ""),
+    FACE.replace('"two"', '"three"'),
+    FACE.replace('"landmarks":null', '"landmarks":[[1,2]]'),
+    FACE.replace('"frame":null', '"frame":' + "1" + "0" * 400),
+    FACE.replace('"time":null', '"time":' + "1" + "0" * 400),
+]
+
+
+@pytest.mark.parametrize(
+    ("ending", "data"),
+    [
+        (".csv", b"x" * 200_000),
+        (".csv", b"path,frame\0\n\0\n"),
+        (".jsonl", b"[" * 100_000 + b"\n"),
+        (".jsonl", b'{"path": [], "frame": 1, "time": 1, "error": "", "face": null}\n'),
+        (".jsonl", b'{"path": "a", "frame": 1e999, "time": 1, "error": "", "face": null}\n'),
+        (".parquet", b"PAR1" + b"\xff" * 100 + b"\x20\0\0\0PAR1"),
+        (".html", b"<!doctype html>"),
+    ],
+)
+def test_a_hostile_table_is_refused_in_one_line(ending, data, tmp_path):
+    if ending == ".parquet":
+        pytest.importorskip("pyarrow")
+    path = tmp_path / f"table{ending}"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=f"table{ending}: ") as refused:
+        list(outputs.read(path, MADE_WITH))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("sad", "nan"), ("sad", "7"), ("one:sad", ""), ("path", ""), ("time", "inf"), ("nose_x", "3")],
+)
+def test_a_table_with_damaged_cells_is_refused(column, value, tmp_path):
+    path = tmp_path / "t.csv"
+    face = Face({"one": (0.5, 0.5), "two": (1.0, 0.0)}, (0.75, 0.25))
+    outputs.write(path, MADE_WITH, lambda: [Record("a", (face,))], Shape())
+    (row,) = table(path)
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        writer.writeheader()
+        writer.writerow({**row, column: value})
+    with pytest.raises(ValueError, match="name another output"):
+        list(outputs.read(path, MADE_WITH))
 
 
 @pytest.mark.parametrize("room", [3_000, 9_000])

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lbpmap import caffe_blob, faces, pictures
+from lbpmap import caffe_blob, faces, pictures, video
 from lbpmap.cli import main
 from lbpmap.emotion import ensemble
 from lbpmap.emotion.fusion import uniform
@@ -246,6 +246,20 @@ def test_a_face_is_what_its_nets_say_of_its_crops(loaded, crops, threads):
             np.testing.assert_allclose(face.probabilities, mean, atol=2e-7)
 
 
+def test_a_face_that_cannot_be_cut_out_fails_its_input_alone(loaded):
+    class Beyond(Halves):
+        """Finds a face of 9,000 pixels in high pictures."""
+
+        def detect(self, image):
+            found = super().detect(image)
+            return found._replace(boxes=found.boxes * (9000 / 40 if len(image) == 60 else 1))
+
+    items = [Item(str(n), pixels=np.zeros((n, 30, 3), np.uint8)) for n in (40, 60, 50)]
+    (group,) = look(items, looks(loaded, detector=Beyond()))
+    assert [record.error is None for record in group] == [True, False, True]
+    assert "larger than 8192" in group[1].error
+
+
 def test_each_representation_is_mapped_once_and_nets_see_batches(loaded, monkeypatch):
     mapped, seen = Counter(), []
     real_map, real_run = pipeline.mapped_lbp, pipeline.probabilities
@@ -384,6 +398,38 @@ def test_videos_among_pictures_and_resumed_within(make_net, tmp_path, capsys):
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
+def test_a_video_broken_off_twice_is_looked_at_to_its_end(make_net, tmp_path, monkeypatch):
+    """Between two breaks another input came, which does not mean that the video was done."""
+    make_net("mine", "lbp")
+    write_clip(tmp_path / "clip.mp4")
+    pictures.write_png(tmp_path / "face.png", picture())
+    clip, face, out = (str(tmp_path / name) for name in ("clip.mp4", "face.png", "t.csv"))
+
+    from lbpmap.predict.journal import Journal
+
+    keep, groups = Journal.add, []
+
+    def end_after(self, group):
+        if len(groups) == 2:
+            raise KeyboardInterrupt
+        groups.append(group)
+        keep(self, group)
+
+    options = ["--every", "0.3", "--batch", "1", "-o", out, "-q"]
+    for asked in ([clip], [face, clip]):
+        groups.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(Journal, "add", end_after)
+            assert main(["predict", *asked, *options, "--resume"]) == 130
+    assert main(["predict", face, clip, *options, "--resume"]) == 0
+    rows = table(out)
+    assert sorted(int(row["frame"] or -1) for row in rows) == [-1, *range(0, 30, 3)]
+    # A finished table holds whole videos: nothing of them is read again.
+    (tmp_path / "clip.mp4").write_bytes(b"gone")
+    assert main(["predict", face, clip, *options, "--resume"]) == 0
+    assert table(out) == rows
+
+
 def test_without_pyav_videos_are_refused_at_once(make_net, tmp_path, monkeypatch, capsys):
     make_net("mine")
     monkeypatch.setitem(sys.modules, "av", None)
@@ -413,6 +459,28 @@ def test_a_camera_until_its_time_or_ctrl_c(make_net, tmp_path, capsys):
     assert process.wait(30) == 0
     assert len(table(out)) >= 3
     assert not part.exists()
+
+
+def test_what_a_camera_that_broke_off_gave_is_not_lost(make_net, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("av", reason="needs PyAV (lbpmap[video])")
+    make_net("mine")
+    monkeypatch.setattr(video, "camera", broken_camera)
+    out = tmp_path / "t.csv"
+    ask = ["predict", "-o", str(out), "-q"]
+    assert main([*ask, "--webcam"]) == 2
+    assert "unplugged" in capsys.readouterr().err
+    assert not out.exists()
+    assert main([*ask, "--resume"]) == 0
+    assert [row["frame"] for row in table(out)] == ["0", "1", "2"]
+    assert not (tmp_path / "t.csv.part").exists()
+    assert main([*ask, "--resume"]) == 2
+    assert "no input: " in capsys.readouterr().err
+
+
+def broken_camera(device, *, every):
+    for number in range(3):
+        yield video.Frame(number, number / 2, picture())
+    raise OSError("camera 0: unplugged")
 
 
 def test_memory_does_not_grow_with_the_number_of_inputs(make_net, tmp_path):

@@ -201,6 +201,15 @@ def test_a_page_in_place_of_the_file_is_refused(run, root, site, page):
     assert tree(root) == []
 
 
+def test_a_page_that_is_cut_is_asked_for_again(run, root, site):
+    cut = b"400\r\n<html><title>Busy</title>"
+    site.always = Answer(body=cut, length=False, headers={"Transfer-Encoding": "chunked"})
+    code, _, err = run("fetch", "one")
+    assert code == 1
+    assert "the connection was cut" in err[0]
+    assert len(site.asked) == 3
+
+
 def test_a_missing_file_is_named_and_not_asked_for_again(run, root, site):
     del site.files[WEIGHTS]
     code, _, err = run("fetch", "one")
@@ -477,6 +486,13 @@ def test_a_form_that_leads_elsewhere_is_not_followed(run, root, on_drive, to):
     assert run("fetch", "one")[0] == 1
     assert len(on_drive.asked) == 1
     assert drive.answered(page, "https://drive.usercontent.google.com/download") is None
+
+
+def test_a_page_that_no_browser_could_read_has_no_form(run, root, on_drive):
+    on_drive.always = Answer(body=b"<html><![x[ <form id=download-form action=/get>")
+    code, _, err = run("fetch", "one")
+    assert code == 1
+    assert "a web page came in place of the file" in err[0]
 
 
 def test_a_form_of_googles_is():

@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 import mmap
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ _MOST_BYTES = 1 << 24
 _EXPECTED = "a file that lbpmap has exported (.onnx, .safetensors, .pt2)"
 # Numbers of ONNX's fields: ModelProto.metadata_props, and the key and value of an entry.
 _METADATA, _ENTRY_KEY, _ENTRY_VALUE = 14, 1, 2
+# What reading a damaged file comes to; RuntimeError is an encrypted entry's, or too deep JSON's.
+_DAMAGED = (ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 def called(net: Net) -> str:
@@ -127,7 +130,7 @@ def read_about(path: PathLike) -> dict[str, Any]:
     try:
         said = _READERS[suffix](path, size)
         about = None if said is None else json.loads(said)
-    except (ValueError, zipfile.BadZipFile, RecursionError, NotImplementedError) as error:
+    except _DAMAGED as error:
         raise ValueError(f"{path}: damaged, or no {suffix} file ({one_line(error)})") from None
     if not isinstance(about, dict):
         raise ValueError(f"{path}: says nothing under {KEY!r}; expected {_EXPECTED}")

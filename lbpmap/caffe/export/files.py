@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from lbpmap._arrays import Array
-from lbpmap._errors import one_line
 from lbpmap._files import PathLike, atomic_path
 from lbpmap.caffe import graph
 from lbpmap.caffe.export import checking, sizes
@@ -17,7 +16,6 @@ from lbpmap.caffe.export.checking import Trial
 from lbpmap.caffe.export.onnx_net import Front
 from lbpmap.caffe.export.sizes import Lengths
 from lbpmap.caffe.export.writers import FORMATS, Job, write_onnx
-from lbpmap.caffe.formats import prototxt
 from lbpmap.caffe.formats.messages import TEST
 from lbpmap.caffe.layers.plan import Layer
 from lbpmap.caffe.net import Net
@@ -187,12 +185,7 @@ def refuse_python_layers(deploy: PathLike) -> None:
     ValueError
         When it holds Python layers, or is malformed.
     """
-    named = graph.python_layers(prototxt.read_net(deploy))
-    if named:
-        raise ValueError(
-            f'{deploy}: layer "{one_line(named[0])}" (Python): runs code of its own, which no file '
-            f"can hold; export a net without it"
-        )
+    graph.refuse_python_layers(deploy, ", which no file can hold; export a net without it")
 
 
 def set_items(net: Net, batch: int | None) -> None:
