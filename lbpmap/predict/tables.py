@@ -5,6 +5,7 @@ A row holds all that a record holds but the pictures, so that a table can be rea
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,11 @@ from lbpmap.predict.records import Face, Record, Settings
 # The corners of a box and the landmarks of a face, by the names of their columns.
 _BOX = ("x0", "y0", "x1", "y1")
 _MARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+# Labels that would be taken for other columns.
+_RESERVED = re.compile(
+    "path|frame|time|face|score|error|(label|probability)(_[0-9]+)?|"
+    f"{'|'.join(_BOX)}|({'|'.join(_MARKS)})_[xy]"
+)
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,8 @@ def columns(settings: Settings, shape: Shape) -> list[Column]:
     -------
     list of Column
         The input and the face in it; what is named and how probable it is; a probability a label,
-        of all nets together, and as ``net:label`` of each, where there are several; the error.
+        of all nets together, and as ``net:label`` of each, where there are several; the error. Of a
+        label that is called as another column is, such as "face", it is ``all:face``.
     """
 
     def of_face(name: str, kind: type, value: Callable[[Face], Any]) -> Column:
@@ -123,7 +130,7 @@ def columns(settings: Settings, shape: Shape) -> list[Column]:
             for k, end in enumerate(ending)
             for part, (name, kind) in enumerate([("label", str), ("probability", float)])
         ),
-        *(of_face(label, float, share(k)) for k, label in enumerate(settings.labels)),
+        *(of_face(_column_of(label), float, share(k)) for k, label in enumerate(settings.labels)),
         *(
             of_face(f"{net}:{label}", float, share_of(net, k))
             for net in _told_apart(settings)
@@ -131,6 +138,15 @@ def columns(settings: Settings, shape: Shape) -> list[Column]:
         ),
         Column("error", str, lambda record, _, __: record.error),
     ]
+
+
+def _column_of(label: str) -> str:
+    """Name the column of a label, whatever the label: as itself, if no other is called so.
+
+    >>> _column_of("happy"), _column_of("face"), _column_of("label_2")
+    ('happy', 'all:face', 'all:label_2')
+    """
+    return f"all:{label}" if _RESERVED.fullmatch(label) else label
 
 
 def _told_apart(settings: Settings) -> list[str]:
@@ -163,7 +179,7 @@ def from_row(row: Mapping[str, Any], settings: Settings) -> tuple[Record, Face |
     record = Record(row["path"], (), row["frame"], row["time"], row["error"])
     if row["face"] is None:
         return record, None
-    together = tuple(row[label] for label in settings.labels)
+    together = tuple(row[_column_of(label)] for label in settings.labels)
     told_apart = _told_apart(settings)
     by_net = {
         net["name"]: tuple(row[f"{net['name']}:{label}"] for label in settings.labels)

@@ -113,6 +113,18 @@ def test_records_come_back_from_every_kind_of_file(ending, records, tmp_path_fac
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_labels_may_be_called_as_columns_are(ending, tmp_path):
+    if ending == ".parquet":
+        pytest.importorskip("pyarrow")
+    path = tmp_path / f"table{ending}"
+    made_with = replace(MADE_WITH, labels=("face", "error"))
+    face = Face({"one": (0.5, 0.5), "two": (1.0, 0.0)}, (0.75, 0.25))
+    records = [Record("a", (face,)), Record("b", error="so")]
+    outputs.write(path, made_with, lambda: records, Shape())
+    assert list(outputs.read(path, made_with)) == records
+
+
 @pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet", ".html"])
 def test_a_file_of_other_nets_is_refused(ending, tmp_path):
     if ending == ".parquet":
