@@ -15,6 +15,8 @@ _ROOM, _LETTER = 0.03, 0.022
 _MANY, _FIRST = 10, 8
 #: Columns of a chart over time; more moments than these are averaged.
 COLUMNS = 160
+# Seconds, below which quarters of a chart would be called alike without tenths.
+_SHORT = 8
 
 
 def bars(labels: Sequence[str], probabilities: Sequence[float], caption: str) -> str:
@@ -185,13 +187,14 @@ class Timeline:
         )
         length = self.span.last - self.span.first
         ticks = [self.span.first + length * i / 4 for i in range(5 if length > 0 else 1)]
+        tenths = length < _SHORT
         return (
             f'<div class="plot"><div class="up" aria-hidden="true"><span>100\u202f%</span>'
             f'<span>50\u202f%</span><span>0</span></div><svg viewBox="0 0 {len(shares)} 100" '
             f'preserveAspectRatio="none" role="img" aria-label="{text(said)}">{paths}'
             f'<path class="half" d="M0 50H{len(shares)}"/></svg>'
             f'<div class="along" aria-hidden="true">'
-            f"{''.join(f'<span>{clock(tick)}</span>' for tick in ticks)}</div></div>"
+            f"{''.join(f'<span>{clock(tick, tenths)}</span>' for tick in ticks)}</div></div>"
             f"{_legend(labels, means, order)}{self._thinned()}"
         )
 

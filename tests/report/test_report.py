@@ -410,6 +410,19 @@ def test_time_is_parted_evenly(moments):
     assert np.mean(heights) == pytest.approx(100 * (1 - (moments - 1) / 2 / moments), abs=0.5)
 
 
+@pytest.mark.parametrize(
+    ("length", "shown"),
+    [
+        (2, ["0:00.0", "0:00.5", "0:01.0", "0:01.5", "0:02.0"]),
+        (300, ["0:00", "1:15", "2:30", "3:45", "5:00"]),
+    ],
+)
+def test_moments_along_a_chart_are_told_apart(length, shown):
+    line = charts.Timeline(charts.Span(0, length, 2), 2)
+    along = line.draw(("a", "b"), "f.mp4").partition('class="along"')[2]
+    assert re.findall(r"<span>([\d:.]+)</span>", along)[:5] == shown
+
+
 def test_the_largest_face_is_followed():
     span = charts.Span(0, 0, 1)
     line = charts.Timeline(span, 2)
