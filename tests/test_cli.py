@@ -258,6 +258,22 @@ def test_as_a_module_into_a_closed_pipe(tmp_path):
     assert done.stderr == ""
 
 
+def test_inputs_stand_on_both_sides_of_options(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.png", "c.png", "-d.png"):
+        photo(tmp_path / name)
+    assert main(["map", "a.png", "-o", "out", "b.png", "-r", "lbp", "c.png"]) == 0
+    assert written(tmp_path / "out") == ["a_lbp.png", "b_lbp.png", "c_lbp.png"]
+    assert main(["map", "-o", "more", "--", "-d.png"]) == 0
+    assert written(tmp_path / "more") == ["-d_cyclic_lbp.png"]
+    with pytest.raises(SystemExit, match="2"):
+        main(["map", "-o", "out"])
+    assert "the following arguments are required: INPUT" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["map", "a.png", "-o", "out", "--no-such", "b.png"])
+    assert "unrecognized arguments: --no-such" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", [["predict", "face.png"], ["demo", "--no-net"]])
 def test_an_engine_that_is_not_there_is_one_line(command, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LBPMAP_CAFFE_PYTHON", "nonesuch-python")

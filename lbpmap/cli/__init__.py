@@ -32,6 +32,7 @@ from lbpmap.cli import (
     table,
 )
 from lbpmap.cli.inputs import INTERRUPTED
+from lbpmap.cli.interleaved import Parser
 
 ALL_GOOD, SOME_FAILED, USAGE = 0, 1, 2
 
@@ -124,7 +125,9 @@ def _parser() -> argparse.ArgumentParser:
         "failed (each is named), 2 usage; 130 after Ctrl-C, 143 after a SIGTERM.",
     )
     parser.add_argument("--version", action="version", version=f"lbpmap {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, parser_class=Parser
+    )
     for name, module in _COMMANDS.items():
         command = commands.add_parser(
             name,

@@ -27,8 +27,8 @@ EXAMPLES = """examples:
   lbpmap evaluate --ensemble ensemble.toml faces/ -o scores/
   lbpmap evaluate nets/ faces/ --json scores.json
 
-Options go before or behind NET ... DATA, not between them. Intervals are of a bootstrap over
-pictures, or over people where --group-by, or the column group of a CSV file, tells them apart.
+Intervals are of a bootstrap over pictures, or over people where --group-by, or the column group of
+a CSV file, tells them apart.
 """
 
 
