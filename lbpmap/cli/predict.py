@@ -43,9 +43,9 @@ Without --faces an input is a cropped, upright face. DIR holds one folder a net,
 authors named it (VGG_S_rgb, ...), with its weights and mean. The labels name apparent expressions,
 not feelings.
 
-A table has a row a face: path; frame and time of a video; number, box and landmarks of the face;
-the label and its probability; all probabilities; and the error of an input that failed, which stops
-nothing. Exit codes: 0 all good, 1 some inputs failed, 2 usage.
+A table has a row a face: path; frame (from 0) and time of a video; number (from 1), box and
+landmarks of the face; the label and its probability; all probabilities; and the error of an input
+that failed, which stops nothing. Exit codes: 0 all good, 1 some inputs failed, 2 usage.
 """
 
 # A net takes far longer than two threads that read and map.

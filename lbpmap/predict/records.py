@@ -231,7 +231,10 @@ def _finite(value: object) -> bool:
 
 
 def rows(record: Record) -> Iterator[tuple[int | None, Face | None]]:
-    """Give the rows of a record in a table: one a face, with its number, or one for none."""
+    """Give the rows of a record in a table: one a face, with its number, or one for none.
+
+    Faces are counted from 1, as on the page of a report.
+    """
     if not record.faces:
         yield None, None
-    yield from enumerate(record.faces)
+    yield from enumerate(record.faces, 1)

@@ -341,7 +341,7 @@ def test_faces_of_a_picture_are_found_and_named(make_net, shared, tmp_path, monk
     ask = ["predict", str(tmp_path / "both.png"), str(tmp_path / "none.png"), "--faces", "mtcnn"]
     assert main([*ask, "--json"]) == 0
     large, small, none = (json.loads(line) for line in capsys.readouterr().out.splitlines())
-    assert (large["face"], small["face"], none["face"]) == (0, 1, None)
+    assert (large["face"], small["face"], none["face"]) == (1, 2, None)
     boxes = sorted([large["box"], small["box"]], key=lambda box: box[0])
     assert 90 < boxes[0][0] < 180 < boxes[0][2] < 250
     assert 430 < boxes[1][0] < 500 > boxes[1][2] - 60
