@@ -461,6 +461,18 @@ def test_a_camera_until_its_time_or_ctrl_c(make_net, tmp_path, capsys):
     assert not part.exists()
 
 
+def test_through_a_pipe_answers_come_as_they_are_given(make_net, tmp_path, monkeypatch):
+    make_net("mine")
+    names = [str(tmp_path / f"{i}.png") for i in range(3)]
+    for name in names:
+        pictures.write_png(name, picture())
+    out, lines = io.StringIO(), []
+    out.flush = lambda: lines.append(out.getvalue().count("\n"))
+    monkeypatch.setattr(sys, "stdout", out)
+    assert main(["predict", *names, "--batch", "1", "--json"]) == 0
+    assert {1, 2, 3} <= set(lines)
+
+
 def test_what_a_camera_that_broke_off_gave_is_not_lost(make_net, tmp_path, monkeypatch, capsys):
     pytest.importorskip("av", reason="needs PyAV (lbpmap[video])")
     make_net("mine")
