@@ -81,7 +81,9 @@ def write_png(path: PathLike, array: U8) -> None:
         with atomic_write(target) as file:
             Image.fromarray(array).save(file, format="PNG")
     except OSError as error:
-        raise OSError(f"{name}: not written ({error.strerror or one_line(error)})") from error
+        said = (error.strerror or one_line(error)).removeprefix(f"{target}: ")
+        said = said if said.startswith("not written") else f"not written ({said})"
+        raise OSError(f"{name}: {said}") from error
 
 
 def find(inputs: PathLike | Iterable[PathLike]) -> list[tuple[Path, Path]]:

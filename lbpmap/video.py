@@ -141,6 +141,10 @@ def camera(device: str = "0", *, every: float = 0.0) -> Iterator[Frame]:
         if not kind:
             raise ValueError(f"camera: no way to cameras is known on {sys.platform}")
         address = pattern.format(device) if device.isdigit() else device
+        if kind == "v4l2" and not os.path.exists(address):
+            raise FileNotFoundError(
+                f"camera {device}: no {address} here; expected the number of a camera, or its file"
+            )
     with _plain_errors(av, f"camera {device}"), av.open(address, format=kind) as container:
         yield from _frames(container, f"camera {device}", every)
 

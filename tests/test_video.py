@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -142,3 +143,6 @@ def test_a_camera():
     assert got[0].pixels.shape == (240, 320, 3)
     with pytest.raises(OSError, match="camera /dev/no-camera: "):
         next(video.camera("/dev/no-camera"))
+    if sys.platform == "linux":
+        with pytest.raises(FileNotFoundError, match="camera 99: no /dev/video99 here; expected"):
+            next(video.camera("99"))

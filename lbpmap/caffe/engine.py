@@ -214,7 +214,7 @@ def set_mode_gpu() -> None:
     if not torch.cuda.is_available():
         raise RuntimeError(
             "caffe.set_mode_gpu: PyTorch finds no GPU here (torch.cuda.is_available() is False); "
-            "use set_mode_cpu"
+            "stay on the CPU"
         )
     _settings.gpu = True
 

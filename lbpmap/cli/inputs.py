@@ -125,7 +125,12 @@ def engine(args: argparse.Namespace) -> Iterator[None]:
             from lbpmap.caffe.engine import on_device
             from lbpmap.emotion.devices import gpu_number
 
-            during.enter_context(on_device(gpu_number(args.run_on)))
+            number = gpu_number(args.run_on)
+            try:
+                during.enter_context(on_device(number))
+            except RuntimeError as error:
+                said = str(error).removeprefix("caffe.set_mode_gpu: ")
+                raise RuntimeError(f"--device {args.run_on}: {said}") from error
         yield
 
 

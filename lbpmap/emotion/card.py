@@ -41,7 +41,7 @@ def card(name: str, models: str | os.PathLike[str] | None = None) -> str:
     published, net = sets.get(name), nets.get(name)
     if published is None and net is None:
         raise ValueError(f"no model {name!r}: expected one of {', '.join({**sets, **nets})}")
-    lines = _written(name, models) or [f"# {name}", ""]
+    lines = _written(name, models) or [f"# {name}"]
     facts = [*(_of_net(net, published) if net else ()), *(_of_set(published) if published else ())]
     lines += ["", "## Here", "", *(f"- {key}: {value}" for key, value in facts)]
     for holding in holdings(sets, search_path(models)):

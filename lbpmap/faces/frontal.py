@@ -62,7 +62,7 @@ class Frontal:
             raise ValueError(
                 f"faces: {what} of {width} x {height} would be doubled {self.doublings} times to "
                 f"{pixels} pixels, more than {_MOST_PIXELS}; look for larger faces than "
-                f"{self.smallest} pixels, or shrink it first"
+                f"{self.smallest} pixels (smallest, --smallest), or shrink it first"
             )
         if picture.strides != (3 * width, 3, 1):
             # dlib insists on these, of a single row or column too, where NumPy does not.

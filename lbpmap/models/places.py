@@ -43,8 +43,8 @@ def search_path(models: str | os.PathLike[str] | None = None) -> list[Path]:
         if named:
             if not Path(named).is_dir():
                 raise NotADirectoryError(
-                    f"{named}: no such folder ({source}); expected a folder that holds one folder "
-                    f"a net, such as VGG_S_rgb"
+                    f"{named}: no such folder ({source}); make it, or name one that holds one "
+                    f"folder a net, such as VGG_S_rgb"
                 )
             found.append(Path(named))
     user = Path(platformdirs.user_data_dir("lbpmap", appauthor=False)) / "models"

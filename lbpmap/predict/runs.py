@@ -17,6 +17,7 @@ from lbpmap.emotion.fusion import Fusion
 from lbpmap.emotion.registry import require_weights
 from lbpmap.predict import journal, outputs
 from lbpmap.predict.journal import Entry, Mark
+from lbpmap.predict.markup import count
 from lbpmap.predict.pipeline import Looks, look
 from lbpmap.predict.records import Record, Settings
 from lbpmap.predict.sources import Item
@@ -44,7 +45,7 @@ class Counts:
         self.without_face += record.error is None and not record.faces
 
     def __str__(self) -> str:
-        said = [f"{self.inputs:,} inputs", f"{self.faces:,} faces"]
+        said = [count(self.inputs, "input"), count(self.faces, "face")]
         said += [f"{self.without_face:,} without a face"] if self.without_face else []
         said += [f"{self.failed:,} failed"] if self.failed else []
         return ", ".join(said)

@@ -21,6 +21,11 @@ _log = logging.getLogger(__name__)
 # A line takes at most what a path takes; as many as fit are read.
 _MAX_LIST_BYTES = 1 << 28
 
+_NO_PICTURES = (
+    "a folder without pictures; expected some below it. Its videos are named by themselves, or by "
+    "a pattern such as '*.mp4'"
+)
+
 
 @dataclass(frozen=True)
 class Item:
@@ -168,7 +173,7 @@ def items(
 
 def _picture(path: str) -> Item:
     if os.path.isdir(path) and os.access(path, os.R_OK | os.X_OK):
-        return Item(path, error=f"{printable(path)}: a folder without pictures")
+        return Item(path, error=f"{printable(path)}: {_NO_PICTURES}")
     if glob.has_magic(path) and not os.path.lexists(path):
         return Item(path, error=f"{printable(path)}: no file matches this pattern")
     return Item(path)

@@ -290,6 +290,11 @@ def test_a_report_beside_a_table_keeps_its_pictures(nets, faces, tmp_path):
     assert first.items() <= again.items()
 
 
+def test_one_is_counted_as_one(nets, faces, tmp_path, capsys):
+    assert main(["predict", str(faces / "00.png"), "-o", str(tmp_path / "t.csv")]) == 0
+    assert capsys.readouterr().err.endswith("t.csv: 1 input, 1 face\n")
+
+
 def pictures_of(page):
     return {record.path: face.pictures for record in html.read(page)[1] for face in record.faces}
 

@@ -122,7 +122,7 @@ def test_a_thousand_mixed_files_are_a_thousand_rows(make_net, thousand, tmp_path
     assert len(rows) == 1000
     assert len({row["path"] for row in rows}) == 1000
     wanted = {
-        "folder.jpg": "a folder without pictures",
+        "folder.jpg": "a folder without pictures; expected some below it. Its videos are named by",
         "circle.jpg": "symbolic links",
         "up.png": "a folder without pictures",
         "lost.png": "no such file",
@@ -151,7 +151,7 @@ def test_tracebacks_when_asked_for(make_net, tmp_path, capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_device_that_is_not_there_is_said(make_net, tmp_path, capsys):
+def test_a_device_that_is_not_there_is_said(make_net, tmp_path, monkeypatch, capsys):
     make_net("mine")
     for device, engine, message in [
         ("gpu:x", "auto", "device must be cpu, gpu or gpu:N, got 'gpu:x'"),
@@ -160,6 +160,11 @@ def test_a_device_that_is_not_there_is_said(make_net, tmp_path, capsys):
         ask = ["predict", str(tmp_path), "--device", device, "--engine", engine]
         assert main(ask) == 2
         assert message in capsys.readouterr().err
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main(["predict", str(tmp_path), "--device", "gpu"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("lbpmap predict: --device gpu: PyTorch finds no GPU here")
 
 
 def test_lists_and_patterns(make_net, tmp_path, monkeypatch, capsys):

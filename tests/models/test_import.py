@@ -253,7 +253,7 @@ def test_where_it_goes(run, root, files, tmp_path, monkeypatch):
     other = tmp_path / "other"
     code, _, err = run("import", folder, "--models", other)
     assert code == 2
-    assert "other: no such folder (--models)" in err[0]
+    assert "other: no such folder (--models); make it" in err[0]
     other.mkdir()
     assert run("import", folder, "--models", other)[0] == 0
     assert len(tree(other)) == 4

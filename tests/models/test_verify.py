@@ -204,6 +204,7 @@ def test_the_card_of_a_published_net(run, root, monkeypatch):
     assert "- licence: none stated" in text
     assert "- files: not here; get it with 'lbpmap models fetch VGG_S_lbp' or" in text
     text = "\n".join(run("card", "mtcnn")[1])
+    assert text.startswith("# mtcnn\n\n## Here\n\n- what: faces")
     assert text.startswith("# mtcnn\n")
     assert "- input: RGB, (x - 127.5) / 128, height and width swapped" in text
     assert "- licence: MIT" in text
