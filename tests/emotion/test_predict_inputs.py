@@ -158,6 +158,7 @@ def test_a_device_that_is_not_there_is_said(make_net, tmp_path, monkeypatch, cap
     make_net("mine")
     for device, engine, message in [
         ("gpu:x", "auto", "device must be cpu, gpu or gpu:N, got 'gpu:x'"),
+        ("gpu:", "auto", "device must be cpu, gpu or gpu:N, got 'gpu:'"),
         ("gpu", "numpy", "the engine numpy runs on the CPU; leave it out for device gpu"),
     ]:
         ask = ["predict", str(tmp_path), "--device", device, "--engine", engine]
