@@ -120,19 +120,10 @@ def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
     OSError
         When the folder is missing or full or may not be written, or `path` is no regular file.
     """
-    target = _target(path)
-    temporary, handle = _new_beside(target, path)
-    try:
-        with open(handle, "w+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException as error:
-        temporary.unlink()
-        if isinstance(error, OSError) and error.errno in _NO_ROOM:
-            raise OSError(error.errno, f"not written ({error.strerror})", os.fspath(path)) from None
-        raise
+    with _replacing(path) as (_, handle), open(handle, "w+b") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextmanager
@@ -156,13 +147,20 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     OSError
         As `atomic_write`.
     """
-    target = _target(path)
-    temporary, handle = _new_beside(target, path, target.suffix)
-    os.close(handle)
-    try:
+    with _replacing(path, keep_suffix=True) as (temporary, handle):
+        os.close(handle)
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
+
+
+@contextmanager
+def _replacing(path: PathLike, *, keep_suffix: bool = False) -> Iterator[tuple[Path, int]]:
+    """Give a new file beside `path`, and its open descriptor, that takes its place at the end."""
+    target = _target(path)
+    temporary, handle = _new_beside(target, path, target.suffix if keep_suffix else "")
+    try:
+        yield temporary, handle
         os.replace(temporary, target)
     except BaseException as error:
         temporary.unlink(missing_ok=True)

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from lbpmap._errors import one_line
 from lbpmap.cli import inputs
 
@@ -87,10 +85,7 @@ def ask(
     evaluate.match_labels(dataset, common_labels(chosen))
     nets = [load_net(files, allow_python_layers=args.allow_python_layers) for files in chosen]
     samples = evaluate.samples_of(dataset, part)
-    # `disable=None` is tqdm's "only on a terminal".
-    with tqdm(
-        total=len(samples), unit="picture", disable=True if args.quiet else None, leave=False
-    ) as bar:
+    with inputs.bar(total=len(samples), unit="picture", quiet=args.quiet) as bar:
         answers = evaluate.ask(
             nets,
             dataset,

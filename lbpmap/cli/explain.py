@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from tqdm import tqdm
-
 from lbpmap import pictures
 from lbpmap._decode import printable
 from lbpmap.cli import inputs
@@ -104,10 +102,7 @@ def run(args: argparse.Namespace) -> int:
         total = evidence.positions(files.crop, args.patch, args.stride)
     face = pictures.read(args.face)
     loaded = load_net(files, allow_python_layers=args.allow_python_layers)
-    # `disable=None` is tqdm's "only on a terminal".
-    with tqdm(
-        total=total, unit="patch", disable=True if args.quiet or not total else None, leave=False
-    ) as bar:
+    with inputs.bar(total=total, unit="patch", quiet=args.quiet or not total) as bar:
         told = explain.explain(
             loaded,
             face,

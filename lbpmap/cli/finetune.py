@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from lbpmap.cli import inputs
 
 if TYPE_CHECKING:
@@ -219,8 +217,7 @@ def _learn(folder: Path, weights: Path | None, args: argparse.Namespace) -> int:
     from lbpmap.emotion import curves, finetune, runs
 
     total = args.max_iter or runs.read_settings(folder).max_iter
-    # `disable=None` is tqdm's "only on a terminal".
-    with tqdm(total=total, unit="it", disable=True if args.quiet else None, leave=False) as bar:
+    with inputs.bar(total=total, unit="it", quiet=args.quiet) as bar:
 
         def on_row(row: dict[str, Any]) -> None:
             bar.n = row["iteration"]

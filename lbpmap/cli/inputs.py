@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -27,6 +27,13 @@ DEVICES = "cpu, gpu or gpu:N (default cpu); GPUs need PyTorch"
 INTERRUPTED = 130
 
 
+def bar(*, quiet: bool, **settings: Any) -> tqdm[Any]:
+    """Give a progress bar with tqdm's settings, that is seen on a terminal only, until its end."""
+    # `disable=None` is tqdm's "only on a terminal".
+    settings.update(disable=True if quiet else None, leave=False)
+    return tqdm(**settings)
+
+
 def each(
     items: Sequence[T],
     work: Callable[[T], str | None],
@@ -41,8 +48,7 @@ def each(
     output that cannot be printed ends the run.
     """
     failed = 0
-    # `disable=None` is tqdm's "only on a terminal".
-    for item in tqdm(items, unit="picture", disable=True if quiet else None, leave=False):
+    for item in bar(iterable=items, unit="picture", quiet=quiet):
         try:
             line = work(item)
         except (ValueError, OSError, MemoryError) as error:

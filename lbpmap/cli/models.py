@@ -12,8 +12,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from lbpmap._errors import one_line
 from lbpmap.cli import inputs
 
@@ -176,10 +174,7 @@ def _fetch_file(known_set: KnownSet, file: KnownFile, root: Path, args: argparse
 @contextmanager
 def _bar(what: str, args: argparse.Namespace) -> Iterator[Progress]:
     """Show how many bytes came, on a terminal."""
-    # `disable=None` is tqdm's "only on a terminal".
-    with tqdm(
-        desc=what, unit="B", unit_scale=True, disable=True if args.quiet else None, leave=False
-    ) as bar:
+    with inputs.bar(desc=what, unit="B", unit_scale=True, quiet=args.quiet) as bar:
 
         def progress(done: int, total: int | None) -> None:
             bar.total = total

@@ -197,10 +197,8 @@ def run(args: argparse.Namespace) -> int:
         video.require()
     looks = _looks(args)
     shape = Shape(min(args.top or 1, len(looks.fusion.labels)), args.threshold)
-    # `disable=None` is tqdm's "only on a terminal".
-    disable = True if args.quiet else None
     total = None if has_video else len(found)
-    with tqdm(total=total, unit="input", disable=disable, leave=False) as bar:
+    with inputs.bar(total=total, unit="input", quiet=args.quiet) as bar:
 
         def items(done: Collection[tuple[str, int | None]] = ()) -> Iterator[Item]:
             bar.update(len({path for path, _ in done}))
@@ -323,6 +321,7 @@ def _onto_screen(
                     tqdm.write(_json(record, number, face, looks, shape))
                 elif record.error is None:
                     tqdm.write(_line(record, number, face, looks, shape, args.top))
+        sys.stdout.flush()  # who reads a camera's answers through a pipe waits for each
         bar.update(len(group))
     return counts
 

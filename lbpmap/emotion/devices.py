@@ -31,8 +31,8 @@ def gpu_number(device: str) -> int | None:
     >>> gpu_number("cpu"), gpu_number("gpu"), gpu_number("gpu:1")
     (None, 0, 1)
     """
-    kind, _, number = device.partition(":")
-    if kind not in ("cpu", "gpu") or (number and not (kind == "gpu" and number.isdecimal())):
+    kind, colon, number = device.partition(":")
+    if kind not in ("cpu", "gpu") or (colon and not (kind == "gpu" and number.isdecimal())):
         raise ValueError(f"device must be cpu, gpu or gpu:N, got {device!r}")
     if kind == "gpu" and engine.resolve(None) == "numpy":
         raise ValueError("the engine numpy runs on the CPU; leave it out for device gpu")

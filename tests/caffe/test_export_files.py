@@ -157,6 +157,19 @@ def test_a_file_that_differs_is_not_left(onnx, tiny, tmp_path, monkeypatch):
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_what_the_runtime_does_not_take_is_not_left(onnx, tiny, tmp_path, monkeypatch):
+    class Fail(Exception):
+        """As ONNX Runtime's own, which are no RuntimeErrors."""
+
+    def session(*args, **settings):
+        raise Fail("no kernel\nfor this")
+
+    monkeypatch.setattr(pytest.importorskip("onnxruntime"), "InferenceSession", session)
+    with pytest.raises(RuntimeError, match="ONNX Runtime: no kernel for this; no file is left"):
+        export(caffe.Net(tiny, caffe.TEST), tmp_path / "tiny.onnx")
+    assert not list(tmp_path.glob("*.onnx"))
+
+
 def test_a_graph_that_is_none_is_not_left(onnx, tiny, tmp_path, monkeypatch):
     monkeypatch.setitem(FORMS, "ReLU", lambda at: at.add("Relu", "nowhere", top=at.tops[0].name))
     with pytest.raises(RuntimeError, match=r"tiny: ONNX's checker refuses what was written"):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,18 +123,26 @@ def _onnx_run(model: str | bytes) -> checking.Run:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    with _plain_errors():
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     wanted = {each.name for each in session.get_inputs()}
 
     def run(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         fed = {name: array for name, array in inputs.items() if name in wanted}
-        try:
+        with _plain_errors():
             return dict(zip(names, session.run(names, fed)))
-        except Exception as error:  # ONNX Runtime's own, which share no other class
-            raise RuntimeError(f"ONNX Runtime: {one_line(error)}") from None
 
     return run
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Say in one line what ONNX Runtime raises: errors of its own, which share no other class."""
+    try:
+        yield
+    except Exception as error:
+        raise RuntimeError(f"ONNX Runtime: {one_line(error)}; no file is left") from None
 
 
 def write_safetensors(job: Job, path: Path) -> Written:
