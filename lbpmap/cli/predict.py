@@ -106,7 +106,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--resume",
         action="store_true",
         help="leave out what the first output has, finished or not; without inputs, write what "
-        "was kept of a run that was broken off, as by a camera",
+        "was kept of a run that was broken off, as by a camera. Give the same options: a finished "
+        ".csv or .jsonl does not say what it was made with",
     )
     inputs.add_models(parser)
     inputs.add_engine(parser)

@@ -25,6 +25,7 @@ from lbpmap._errors import one_line
 from lbpmap._loader import ahead
 from lbpmap.emotion.ensemble import LoadedNet, columns, common_labels, probabilities
 from lbpmap.emotion.fusion import Fusion
+from lbpmap.pictures import read
 from lbpmap.predict.records import Face, Record
 from lbpmap.predict.sources import Item
 from lbpmap.representations import (
@@ -273,6 +274,43 @@ def _about(detected: faces.Detected, k: int) -> Face:
         score=round(float(detected.scores[k]), 4),
         landmarks=points if np.isfinite(marks).all() else None,
     )
+
+
+def with_pictures(record: Record, looks: Looks) -> Record:
+    """Cut the faces of a record from a table out again, for a report to show them.
+
+    Parameters
+    ----------
+    record : Record
+    looks : Looks
+
+    Returns
+    -------
+    Record
+        As it was, where its faces have pictures already, or there is none to cut them from: frames
+        of videos, and files that are gone.
+    """
+    to_cut = record.frame is None and not any(face.pictures for face in record.faces)
+    if looks.pictures is None or not record.faces or not to_cut:
+        return record
+    try:
+        picture = read(record.path)
+        shown = [looks.pictures(cut, _inputs(looks)[0]) for cut in _cuts(picture, record, looks)]
+    except (OSError, ValueError, MemoryError) as error:
+        _why(record.path, error)
+        return record
+    found = zip(record.faces, shown)
+    return replace(record, faces=tuple(replace(face, pictures=parts) for face, parts in found))
+
+
+def _cuts(picture: U8, record: Record, looks: Looks) -> Iterator[U8]:
+    for face in record.faces:
+        if face.box is None:
+            yield picture
+            continue
+        marks = np.full((5, 2), np.nan) if face.landmarks is None else np.array(face.landmarks)
+        box = np.array(face.box)
+        yield _cut_out(picture, faces.Detected(box[None], np.ones(1), marks[None]), 0, looks.aspect)
 
 
 def _cut_out(picture: U8, detected: faces.Detected, k: int, aspect: float) -> U8:

@@ -18,7 +18,7 @@ from lbpmap.emotion.registry import require_weights
 from lbpmap.predict import journal, outputs
 from lbpmap.predict.journal import Entry, Mark
 from lbpmap.predict.markup import count
-from lbpmap.predict.pipeline import Looks, look
+from lbpmap.predict.pipeline import Looks, look, with_pictures
 from lbpmap.predict.records import Record, Settings
 from lbpmap.predict.sources import Item
 from lbpmap.predict.tables import Shape
@@ -155,7 +155,7 @@ def into_files(
     shape : Shape
     resume : bool, default False
         Go on with what the journal holds, or else the first file, with the pictures that a report
-        among the files has. Inputs that failed are done.
+        among the files has, or that are cut out again for it. Inputs that failed are done.
     seen : callable, optional
         Called with each group of records.
 
@@ -173,11 +173,13 @@ def into_files(
     kept = journal_of(files[0])
     if not resume:
         journal.check_free(kept)
-    adds = resume and os.path.lexists(files[0])
     counts = Counts()
-    with journal.opened(
-        kept, made_with, (lambda: _groups(_kept(files, made_with))) if adds else None
-    ) as book:
+
+    def finished() -> Iterator[list[Record]]:
+        return _groups(with_pictures(record, looks) for record in _kept(files, made_with))
+
+    adds = resume and os.path.lexists(files[0])
+    with journal.opened(kept, made_with, finished if adds else None) as book:
         done = _done(book.entries(), counts)
         for group in look(items(done), looks):
             book.add(group)

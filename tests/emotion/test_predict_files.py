@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -297,6 +298,22 @@ def test_one_is_counted_as_one(nets, faces, tmp_path, capsys):
 
 def pictures_of(page):
     return {record.path: face.pictures for record in html.read(page)[1] for face in record.faces}
+
+
+def test_a_report_is_made_of_a_finished_table(nets, faces, tmp_path):
+    out, page = tmp_path / "t.csv", tmp_path / "t.html"
+    assert main(["predict", str(faces), "-o", str(out)]) == 1
+    before = out.read_bytes()
+    ask = ["predict", str(faces), "-o", str(out), "--html", str(page), "--resume"]
+    assert main(ask) == 1
+    assert out.read_bytes() == before
+    assert main(["predict", str(faces), "--html", str(tmp_path / "anew.html")]) == 1
+    pictures_of = [
+        re.findall('src="(data:image[^"]+)"', path.read_text())
+        for path in (page, tmp_path / "anew.html")
+    ]
+    assert pictures_of[0] == pictures_of[1]
+    assert len(pictures_of[0]) >= 39
 
 
 def test_other_settings_do_not_go_on(nets, faces, tmp_path, capsys):

@@ -12,6 +12,7 @@ import sys
 import textwrap
 import time
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from lbpmap.cli import main
 from lbpmap.emotion import ensemble
 from lbpmap.emotion.fusion import uniform
 from lbpmap.emotion.registry import find_nets
-from lbpmap.predict import pipeline
+from lbpmap.predict import html, pipeline
 from lbpmap.predict.pipeline import Looks, look
 from lbpmap.predict.sources import Item
 
@@ -331,6 +332,25 @@ def test_a_row_a_face_and_one_for_none(loaded):
                 np.testing.assert_allclose(face.probabilities, want, atol=ROUNDED)
     largest = [r for g in look(items, looks(loaded, detector=Halves(), largest=True)) for r in g]
     assert [len(record.faces) for record in largest] == [1, 1, 0, 0, 1, 1] * 3
+
+
+def test_faces_are_cut_out_again_for_a_report(loaded, tmp_path):
+    """A table has no pictures; from boxes of whole pixels they are the same again."""
+    shapes = [(60, 90), (90, 60), (50, 50), (100, 120)]
+    names = [str(tmp_path / f"{i}.png") for i in range(len(shapes))]
+    for name, shape in zip(names, shapes):
+        pictures.write_png(name, RNG.integers(0, 256, (*shape, 3), np.uint8))
+    for detector in (Halves(), faces.load("none")):
+        shows = looks(loaded, detector=detector, pictures=html.thumbnails)
+        (group,) = look(map(Item, names), shows)
+        for record in group:
+            bare = replace(record, faces=tuple(replace(f, pictures={}) for f in record.faces))
+            assert pipeline.with_pictures(bare, shows) == record
+            assert pipeline.with_pictures(record, shows) is record
+            gone = replace(bare, path=str(tmp_path / "gone.png"))
+            assert pipeline.with_pictures(gone, shows) is gone
+        assert sum(len(record.faces) for record in group) >= 4
+        assert all(face.pictures for record in group for face in record.faces)
 
 
 def test_faces_of_a_picture_are_found_and_named(make_net, shared, tmp_path, monkeypatch, capsys):
