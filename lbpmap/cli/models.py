@@ -115,11 +115,15 @@ def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
+def _size(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"
+
+
 def _row(each: Listed) -> list[str]:
     where = "not here" if each.folder is None else one_line(str(each.folder))
     if each.missing:
         where += f" (without {', '.join(each.missing)})"
-    size = "?" if each.size is None else f"{each.size / 1e6:.1f} MB"
+    size = "?" if each.size is None else _size(each.size)
     checked = "" if each.folder is None else (each.recorded or "no")[:10]
     licence = each.licence.split(":")[0] + (", non-commercial" if each.non_commercial else "")
     return [each.name, one_line(each.about), where, size, checked, licence]
