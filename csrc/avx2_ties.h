@@ -52,10 +52,10 @@ AVX2_INLINE void store_indices(uint16_t index[LANES], __m256i centre, __m256i do
     store((uint8_t *)(index + LANES / 2), _mm256_unpackhi_epi8(centre, down));
 }
 
-/* Lane k of each of four groups of eight. */
+/* Lane k of each of four groups of eight. (char), as the macro that gcc -O0 has for it would warn. */
 #define LBPMAP_LOOK_UP(k)                                                                          \
     for (int j = 0; j < 4; ++j)                                                                    \
-        found[j] = _mm_insert_epi8(found[j], clears[index[8 * j + (k)]], k)
+        found[j] = _mm_insert_epi8(found[j], (char)clears[index[8 * j + (k)]], k)
 
 /* The bits of a code that ties clear. */
 AVX2_INLINE __m256i cleared_bits(const lbpmap_neighborhood *nb, const uint16_t index[LANES]) {

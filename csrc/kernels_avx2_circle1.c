@@ -24,7 +24,7 @@
  *   slopes  where many: all 32 lanes are loaded, ties or not (avx2_ties.h)
  *
  * So the time has a bound: on Zen 3 "released" costs 1.7 times as much as "exact" on photos, 1.5 times
- * on flat pictures, 2 to 2.7 times on enlarged faces, and at most 3.1 times on any slope. */
+ * on flat pictures, 2 to 2.7 times on enlarged faces, and 2.8 times on slopes of any kind. */
 #include "avx2_ties.h"
 
 #ifdef LBPMAP_AVX2
