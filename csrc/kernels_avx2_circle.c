@@ -25,7 +25,8 @@
  * flat places, settled at once, and slopes, which are noted and looked up when the block is done. What
  * is left is summed in double, left to right, four lanes at a time, and in "exact" lane by lane. On
  * Zen 3 "released" costs 1.65 times as much as "exact" at R = 5 on photos and flat pictures, and up to
- * 4.1 times on slopes; at R = 10, where "exact" has doubts of its own, 1.1 and 3 times. */
+ * 4.1 times on slopes (5 where another thread shares the core); at R = 10, where "exact" has doubts of its
+ * own, 1.1 and 3 times. */
 #include "avx2_ties.h"
 
 #ifdef LBPMAP_AVX2

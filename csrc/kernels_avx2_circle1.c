@@ -23,8 +23,9 @@
  *   many    flat places by vpshufb, once for all rows of the same pixels
  *   slopes  where many: all 32 lanes are loaded, ties or not (avx2_ties.h)
  *
- * So the time has a bound: on Zen 3 "released" costs 1.7 times as much as "exact" on photos, 1.5 times
- * on flat pictures, 2 to 2.7 times on enlarged faces, and 2.8 times on slopes of any kind. */
+ * So the time has a bound: on Zen 3 "released" costs 1.75 times as much as "exact" on photos, 1.55 times
+ * on flat pictures, 2 to 2.7 times on enlarged faces, and 2.8 times on slopes of any kind; 3.3 times
+ * there where another thread shares the core. */
 #include "avx2_ties.h"
 
 #ifdef LBPMAP_AVX2
