@@ -18,15 +18,11 @@
 /* A tile is at most 15 rows and at least 32, at most 512 columns. */
 enum { LANES = 32, TILE_ROWS = 15, TILE_COLUMNS = 512 };
 
-/* A neighbourhood, and for "released" what avx2_ties.h keeps of its ties during one call. */
+/* A neighbourhood, and for "released" how flat places fall: bit C % 8 of flat[corner][C / 8] is 1 when
+ * a corner whose four pixels equal the centre C gives the bit 0. */
 typedef struct {
     const lbpmap_neighborhood *nb;
-    /* [delta + 3][C]: the bits that a tie with delta clears; SW and SE as seen from the other end,
-     * where the delta is -delta */
-    uint8_t gentle[7][256];
-    uint8_t known[4][256];  /* 1: the row of a corner and a delta has been made */
-    uint8_t zero[4][256][32];
-    uint8_t last[4]; /* the delta last met at a corner */
+    uint8_t flat[4][32];
 } plan_avx2;
 
 /* The codes of one tile; `p` is its first centre. */

@@ -23,6 +23,8 @@
 
 #ifdef LBPMAP_AVX2
 
+#include <string.h>
+
 /* The square grid: the same three places of three rows. */
 AVX2_INLINE void walk_square(ptrdiff_t east, const uint8_t *p, ptrdiff_t stride, size_t height,
                              uint8_t *out, ptrdiff_t out_stride) {
@@ -76,21 +78,12 @@ static AVX2 void make_plan(plan_avx2 *plan, const lbpmap_neighborhood *nb) {
     plan->nb = nb;
     if (nb->arithmetic == LBPMAP_EXACT)
         return;
-    memset(plan->known, 0, sizeof plan->known);
-    memset(plan->last, 0, sizeof plan->last);
-    for (int corner = NE; corner <= NW; ++corner)
-        row_of(plan, corner, 0);
-    for (int j = 0; j < 7; ++j)
-        for (int c = 0; c < 256; c += LANES) {
-            __m256i clear = _mm256_setzero_si256();
-            for (int corner = 0; corner < 4; ++corner) {
-                const int place = corner < SW ? 132 + j - 3 : 132 - (j - 3);
-                const __m256i bit = _mm256_set1_epi8((char)(1 << place % 8));
-                const __m256i zeros = both(load(nb->tie_zero[corner][place / 8] + c), bit);
-                const __m256i code_bit = _mm256_set1_epi8((char)(2 << (2 * corner)));
-                clear = _mm256_or_si256(clear, both(_mm256_cmpeq_epi8(zeros, bit), code_bit));
-            }
-            store(plan->gentle[j] + c, clear);
+    for (int corner = 0; corner < 4; ++corner)
+        for (int i = 0; i < 8; ++i) {
+            /* Moves the corner's bit to the top; what crosses from byte to byte stays below it. */
+            const __m256i bits = _mm256_slli_epi16(load(nb->tie_clears[0] + 32 * i), 6 - 2 * corner);
+            const int zeros = _mm256_movemask_epi8(bits);
+            memcpy(plan->flat[corner] + 4 * i, &zeros, 4);
         }
 }
 

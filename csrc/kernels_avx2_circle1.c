@@ -9,16 +9,23 @@
  * is not negative. So all eight bits are one kind of mask, and a code is eight doublings.
  *
  * "released". Where s = 0 and far = C the double precision of lbp.m decides, and its answer depends
- * on C and delta = mid1 - C (avx2_ties.h). Ties are found in bytes, modulo 256: what the modulus
- * adds is harmless, as the tables have no zero there. Flat places, delta = 0, are most ties of a
- * photo; they are looked up for every pixel without a branch, and only for NE and NW: a flat SW or
- * SE is never below the centre (tests/test_constants.py). The rest, one or two in a hundred pixels,
- * is noted during the walk and settled one by one when the tile is done, as a branch in the walk
- * would be guessed wrong too often. A row with many of them, on an even slope, has few deltas, and
- * is settled delta by delta.
+ * on C and on how much pixels grow downwards (lbpmap_neighborhood.tie_clears). A tie between a centre
+ * and its NE or NW corner is also one between that corner's pixel, which equals the centre, and the
+ * centre as its SW or SE corner: so only the upper corners are looked at, and each answer serves both
+ * ends. A centre that ties with both has the same growth in both: one byte a pixel answers for all.
+ * Ties are found in bytes, modulo 256: what the modulus adds is harmless, as the table is 0 there.
  *
- * On photos "released" costs twice as much as "exact", on flat pictures 1.7 times, on even slopes 3.5
- * to 4.1 times, and 14 times on slopes that change every few pixels. */
+ * They are settled before the codes are made, block by block, into bytes of their own, the bits to be
+ * cleared; the walk then needs but three loads and six operations for all four corners. How depends
+ * on how many there are in a row of 32, as a branch for each would often be guessed wrong:
+ *
+ *   few     listed, and settled one by one in a loop that does nothing else
+ *   many    flat places by vpshufb, once for all rows of the same pixels
+ *   slopes  where many: all 32 lanes are loaded, ties or not (avx2_ties.h)
+ *
+ * So the time has a bound: on Zen 3 "released" costs 1.75 times as much as "exact" on photos, 1.55 times
+ * on flat pictures, 2 to 2.7 times on enlarged faces, and 2.8 times on slopes of any kind; 3.3 times
+ * there where another thread shares the core. */
 #include "avx2_ties.h"
 
 #ifdef LBPMAP_AVX2
@@ -78,206 +85,208 @@ AVX2_INLINE __m256i codes_of(const row *above, const row *at, const row *below,
     return then(codes, at_least(at->right, at->here));
 }
 
-/* Ties that are no flat places. One between a centre and its NE or NW corner is also one between
- * that corner's pixel, which equals the centre, and the centre as its SW or SE corner: so only the
- * upper corners are looked at, and each tie is settled for both ends. */
-enum { BLOCKS = (TILE_ROWS + 1) * (TILE_COLUMNS / LANES + 1) };
+enum {
+    EAST = 2 | 32,  /* the bits of a code at both ends of a tie with the NE corner */
+    WEST = 8 | 128, /* with the NW corner */
+    ROWS = TILE_ROWS + 1,
+    STRIDE = TILE_COLUMNS + 2 * LANES, /* rows of ties: a column on either side belongs to the tile */
+    MANY = 4,   /* ties in 32 pixels from which flat places go together */
+    DENSE = 6   /* slopes in 32 pixels from which all lanes are looked up */
+};
+
+/* What is known of a block of 32 columns. */
+typedef struct {
+    uint8_t pixels[ROWS + 1][STRIDE]; /* from the row above it on */
+    uint16_t dense[ROWS][LANES];      /* what to look up in rows of many slopes */
+    __m256i looked_up, flat;          /* centres, and the bits that flat places there clear */
+    const plan_avx2 *plan;
+    size_t n, n_dense;                /* rows with few ties, and with many */
+    size_t dense_at[ROWS];            /* where such a row begins */
+    uint32_t at[ROWS], where[ROWS];   /* where a row with few begins, and its lanes that tie */
+    volatile uint16_t list[ROWS * DENSE]; /* volatile: gcc would join neighbours, at twice the cost */
+} block;
+
+AVX2_INLINE void look_up_flat(block *b, __m256i c) {
+    const bit_place place = place_of(c);
+    const __m256i ne = both(bit_at(b->plan->flat[NE], place), _mm256_set1_epi8(2));
+    const __m256i nw = both(bit_at(b->plan->flat[NW], place), _mm256_set1_epi8(8));
+    b->looked_up = c;
+    b->flat = _mm256_or_si256(ne, nw);
+}
 
 typedef struct {
-    size_t n;
-    uint32_t where[BLOCKS]; /* the columns of a block that tie */
-    uint32_t first[BLOCKS]; /* row << 16 | column of the block */
-} slopes;
+    __m256i left, here, right;
+} pixels;
 
-/* A tile while it is made. */
-typedef struct {
-    plan_avx2 *plan;
-    const uint8_t *p;
-    uint8_t *codes;
-    ptrdiff_t stride, codes_stride;
-    size_t width, height;
-    slopes *east, *west; /* ties with NE and NW corners; NULL for "exact" */
-} tile;
-
-AVX2_INLINE __m256i tied(__m256i far, __m256i centre, __m256i delta, __m256i minus_other) {
-    return both(_mm256_cmpeq_epi8(far, centre), _mm256_cmpeq_epi8(delta, minus_other));
+AVX2_INLINE pixels load_pixels(const uint8_t *p) {
+    const pixels r = {load(p - 1), load(p), load(p + 1)};
+    return r;
 }
 
-enum { MANY = 12 }; /* ties in 32: from here on delta by delta is faster than one by one */
+/* A tie: far = C, and side + above = 2C. */
+AVX2_INLINE __m256i tied(__m256i far, __m256i side, __m256i above, __m256i c) {
+    return both(_mm256_cmpeq_epi8(far, c),
+                _mm256_cmpeq_epi8(_mm256_add_epi8(side, above), _mm256_add_epi8(c, c)));
+}
 
-/* The row y of a block in which many ties lie: settles those of two deltas, and gives the others and
- * that at the edge, whose other end the next block will write. `out` is where its codes go. */
-static AVX2 __attribute__((noinline)) uint32_t many(const tile *t, size_t x, size_t y, int corner,
-                                                    __m256i ties, __m256i c, __m256i delta,
-                                                    uint8_t *out, __m256i *is) {
-    plan_avx2 *plan = t->plan;
-    const int other = corner == NE ? SW : SE, side = corner == NE ? 1 : -1;
-    const size_t next = block_at(x + LANES, t->width);
-    const uint32_t edge = corner == NW ? 1u : next > x ? 1u << (next - 1 - x) : 0;
-    const uint32_t keep = (uint32_t)_mm256_movemask_epi8(ties) & edge;
-    const bit_place place = place_of(c);
-    __m256i far = _mm256_setzero_si256();
-    for (int round = 0; round < 2 && !_mm256_testz_si256(ties, ties); ++round) {
-        __m256i taken;
-        const unsigned d = take_delta(plan, corner, delta, &ties, &taken);
-        const __m256i here = both(taken, bit_at(row_of(plan, corner, d), place));
-        *is = _mm256_andnot_si256(here, *is);
-        far = _mm256_or_si256(far, both(taken, bit_at(row_of(plan, other, -d & 255), place)));
+/* The ties of a row, which begins at `at` in `ties`: to there go the bits that they may clear. */
+AVX2_INLINE void find_ties(block *b, const pixels *above, const pixels *row, size_t at,
+                           uint8_t *ties) {
+    const __m256i c = row->here, up = above->here;
+    const __m256i ne = tied(above->right, row->right, up, c);
+    const __m256i nw = tied(above->left, row->left, up, c), any = _mm256_or_si256(ne, nw);
+    __m256i bits = _mm256_or_si256(both(ne, _mm256_set1_epi8(EAST)),
+                                   both(nw, _mm256_set1_epi8((char)WEST)));
+    uint32_t where = (uint32_t)_mm256_movemask_epi8(any);
+    if (__builtin_popcount(where) >= MANY) {
+        const __m256i slopes = _mm256_andnot_si256(_mm256_cmpeq_epi8(up, c), any);
+        where = (uint32_t)_mm256_movemask_epi8(slopes);
+        if (__builtin_popcount(where) >= DENSE) {
+            store_indices(b->dense[b->n_dense], c, _mm256_sub_epi8(c, up));
+            b->dense_at[b->n_dense++] = at;
+            where = 0;
+        } else {
+            const __m256i same = _mm256_cmpeq_epi8(c, b->looked_up);
+            if (!_mm256_testc_si256(same, _mm256_set1_epi8(-1)))
+                look_up_flat(b, c);
+            bits = both(bits, _mm256_or_si256(b->flat, slopes));
+        }
     }
-    if (y) { /* the other ends lie in the row above, one column to the side */
-        uint8_t *above = out - t->codes_stride;
-        uint8_t moved[LANES + 2] = {0};
-        store(moved + 1 + side, far);
-        const __m256i clear = both(load(moved + 1), _mm256_set1_epi8((char)(2 << (2 * other))));
-        store(above, _mm256_andnot_si256(clear, load(above)));
-    }
-    return keep | (uint32_t)_mm256_movemask_epi8(ties);
+    store(b->pixels[1] + at, c);
+    store(ties + at, bits);
+    b->at[b->n] = (uint32_t)at;
+    b->where[b->n] = where;
+    b->n += where != 0;
 }
 
-AVX2_INLINE void note(slopes *s, uint32_t where, size_t x, size_t y) {
-    s->where[s->n] = where;
-    s->first[s->n] = (uint32_t)(y << 16 | x);
-    s->n += where != 0;
-}
-
-/* Clears in `is` where flat places give 0, and notes other ties; `out` is where the codes go. */
-AVX2_INLINE void find_ties(const tile *t, const row *above, const row *at, size_t x, size_t y,
-                           uint8_t *out, __m256i is[4]) {
-    const __m256i c = at->here;
-    const __m256i right = _mm256_sub_epi8(at->right, c), left = _mm256_sub_epi8(at->left, c);
-    const __m256i up = _mm256_sub_epi8(c, above->here);
-    const __m256i ne = tied(above->right, c, right, up), nw = tied(above->left, c, left, up);
-    const __m256i level_right = _mm256_cmpeq_epi8(at->right, c);
-    const __m256i level_left = _mm256_cmpeq_epi8(at->left, c);
-    const bit_place place = place_of(c);
-    is[NE] = _mm256_andnot_si256(
-        both(both(ne, level_right), bit_at(t->plan->zero[NE][0], place)), is[NE]);
-    is[NW] = _mm256_andnot_si256(
-        both(both(nw, level_left), bit_at(t->plan->zero[NW][0], place)), is[NW]);
-    const __m256i slope_ne = _mm256_andnot_si256(level_right, ne);
-    const __m256i slope_nw = _mm256_andnot_si256(level_left, nw);
-    uint32_t east = (uint32_t)_mm256_movemask_epi8(slope_ne);
-    uint32_t west = (uint32_t)_mm256_movemask_epi8(slope_nw);
-    if (__builtin_popcount(east) >= MANY)
-        east = many(t, x, y, NE, slope_ne, c, right, out, &is[NE]);
-    if (__builtin_popcount(west) >= MANY)
-        west = many(t, x, y, NW, slope_nw, c, left, out, &is[NW]);
-    note(t->east, east, x, y);
-    note(t->west, west, x, y);
-}
-
-/* 1 when a tie of a corner gives the bit 0. */
-AVX2_INLINE unsigned gives_zero(const plan_avx2 *plan, int corner, unsigned c, int delta) {
-    const unsigned place = (unsigned)(delta + 132) % 256;
-    return (unsigned)plan->nb->tie_zero[corner][place / 8][c] >> place % 8 & 1;
-}
-
-/* The bits that a tie clears: NE or NW of its pixel, SW or SE of the other end. */
-AVX2_INLINE unsigned cleared(const plan_avx2 *plan, unsigned c, int delta, int side) {
-    if (delta >= -3 && delta <= 3)
-        return plan->gentle[delta + 3][c] & (side > 0 ? 2 | 32 : 8 | 128);
-    return gives_zero(plan, side > 0 ? NE : NW, c, delta) << (side > 0 ? 1 : 3) |
-           gives_zero(plan, side > 0 ? SW : SE, c, -delta) << (side > 0 ? 5 : 7);
-}
-
-/* The tie of the pixel at (x, y) with its NE (side = 1) or NW (side = -1) corner, from both ends. */
-AVX2_INLINE void settle(const tile *t, ptrdiff_t x, size_t y, int side) {
-    const uint8_t *p = t->p + (ptrdiff_t)y * t->stride + x;
-    const unsigned clear = cleared(t->plan, *p, p[side] - *p, side);
-    if (!clear)
-        return;
-    uint8_t *code = t->codes + (ptrdiff_t)y * t->codes_stride + x;
-    if (y < t->height && (size_t)x < t->width)
-        *code = (uint8_t)(*code & ~(clear & (2 | 8)));
-    code += side - t->codes_stride;
-    if (y > 0 && (size_t)(x + side) < t->width)
-        *code = (uint8_t)(*code & ~(clear & (32 | 128)));
-}
-
-/* Settles what was noted: first two entries a block are listed, whether there are as many or not, as
- * a loop over so few ends in a wrong guess each time. Then the column beside the tile. */
-AVX2_INLINE void settle_all(const tile *t, const slopes *s, int side) {
-    uint32_t list[256];
-    enum { FULL = 256 - LANES - 1 };
+/* Settles what was left in rows of few ties: it goes through a list, of three entries a row whether
+ * there are as many or not, as a loop over so few ends in a wrong guess each time. */
+AVX2_INLINE void settle_few(block *b, uint8_t *ties) {
+    const uint8_t *clears = b->plan->nb->tie_clears[0], *pixel = b->pixels[1];
     size_t n = 0;
-    for (size_t i = 0; i < s->n; ++i) {
-        uint32_t where = s->where[i];
-        const size_t end = n + (size_t)__builtin_popcount(where);
-        for (; n < end; n += 2, where &= where - 1) {
-            list[n] = s->first[i] + _tzcnt_u32(where);
-            where &= where - 1;
-            list[n + 1] = s->first[i] + _tzcnt_u32(where);
-        }
-        n = end;
-        if (n > FULL || i + 1 == s->n) {
-            for (size_t k = 0; k < n; ++k)
-                settle(t, list[k] & 0xffff, list[k] >> 16, side);
-            n = 0;
-        }
+    for (size_t k = 0; k < b->n; ++k) {
+        uint32_t where = b->where[k];
+        volatile uint16_t *to = b->list + n;
+        n += (size_t)__builtin_popcount(where);
+        to[0] = (uint16_t)(b->at[k] + _tzcnt_u32(where));
+        where = _blsr_u32(where);
+        to[1] = (uint16_t)(b->at[k] + _tzcnt_u32(where));
+        where = _blsr_u32(where);
+        to[2] = (uint16_t)(b->at[k] + _tzcnt_u32(where));
+        where = _blsr_u32(where);
+        for (to += 3; where; where = _blsr_u32(where))
+            *to++ = (uint16_t)(b->at[k] + _tzcnt_u32(where));
     }
-    const ptrdiff_t x = side > 0 ? -1 : (ptrdiff_t)t->width;
-    for (size_t y = 1; y <= t->height; ++y) {
-        const uint8_t *p = t->p + (ptrdiff_t)y * t->stride + x;
-        if (p[side - t->stride] == *p && p[side] + p[-t->stride] == 2 * *p)
-            settle(t, x, y, side);
+    for (size_t k = 0; k < n; ++k) {
+        const size_t i = b->list[k];
+        const unsigned c = pixel[i], down = (c - (pixel - STRIDE)[i]) & 255;
+        ties[i] &= clears[down << 8 | c];
     }
 }
 
-AVX2_INLINE void code_row(const tile *t, const row *above, const row *at, const row *below,
-                          size_t x, size_t y, uint8_t *out) {
+/* The ties of a block: puts into each of `rows` rows of `ties` which bits they clear, at both ends. */
+static AVX2 void settle_block(block *b, const uint8_t *p, ptrdiff_t stride, size_t rows,
+                              uint8_t *ties) {
+    b->n = b->n_dense = 0;
+    pixels above = load_pixels(p - stride);
+    store(b->pixels[0], above.here);
+    size_t at = 0;
+    for (; rows >= 2; rows -= 2, p += 2 * stride, at += 2 * STRIDE) {
+        const pixels row = load_pixels(p);
+        find_ties(b, &above, &row, at, ties);
+        above = load_pixels(p + stride);
+        find_ties(b, &row, &above, at + STRIDE, ties);
+    }
+    if (rows) {
+        const pixels row = load_pixels(p);
+        find_ties(b, &above, &row, at, ties);
+    }
+    settle_few(b, ties);
+    for (size_t k = 0; k < b->n_dense; ++k) {
+        uint8_t *to = ties + b->dense_at[k];
+        store(to, both(load(to), cleared_bits(b->plan->nb, b->dense[k])));
+    }
+}
+
+/* The same for a pixel beside the tile, whose NE (side = 1) or NW (side = -1) corner is in it. */
+AVX2_INLINE uint8_t settle_beside(const plan_avx2 *plan, const uint8_t *p, ptrdiff_t stride,
+                                  int side) {
+    const uint8_t *above = p - stride;
+    if (above[side] != *p || p[side] + *above != 2 * *p)
+        return 0;
+    const unsigned clears = plan->nb->tie_clears[(*p - *above) & 255][*p];
+    return (uint8_t)(clears & (side > 0 ? EAST : WEST));
+}
+
+/* `ties` is a pixel's place in the rows of ties; NULL for "exact". */
+AVX2_INLINE void code_row(const row *above, const row *at, const row *below, const uint8_t *ties,
+                          uint8_t *out) {
     __m256i is[4];
     corners(above, at, below, is);
-    if (t->east)
-        find_ties(t, above, at, x, y, out, is);
-    store(out, codes_of(above, at, below, is));
+    __m256i codes = codes_of(above, at, below, is);
+    if (ties) {
+        const uint8_t *under = ties + STRIDE;
+        const __m256i own = both(load(ties), _mm256_set1_epi8(2 | 8));
+        const __m256i left = both(load(under - 1), _mm256_set1_epi8(32));
+        const __m256i right = both(load(under + 1), _mm256_set1_epi8((char)128));
+        codes = _mm256_andnot_si256(_mm256_or_si256(own, _mm256_or_si256(left, right)), codes);
+    }
+    store(out, codes);
 }
 
 /* A block of 32 columns, three rows at a time, so that no row need be moved to become the one above. */
-AVX2_INLINE void walk(const tile *t, size_t x) {
-    const ptrdiff_t stride = t->stride, out_stride = t->codes_stride;
-    const uint8_t *p = t->p + x;
-    uint8_t *out = t->codes + x;
+AVX2_INLINE void walk(const uint8_t *p, ptrdiff_t stride, size_t height, const uint8_t *ties,
+                      uint8_t *out, ptrdiff_t out_stride) {
     row a = load_row(p - stride), b = load_row(p);
     size_t y = 0;
-    for (; y + 3 <= t->height; y += 3, out += 3 * out_stride) {
+    for (; y + 3 <= height; y += 3, out += 3 * out_stride) {
         p += 3 * stride;
         row c = load_row(p - 2 * stride);
-        code_row(t, &a, &b, &c, x, y, out);
+        code_row(&a, &b, &c, ties ? ties + y * STRIDE : NULL, out);
         a = load_row(p - stride);
-        code_row(t, &b, &c, &a, x, y + 1, out + out_stride);
+        code_row(&b, &c, &a, ties ? ties + (y + 1) * STRIDE : NULL, out + out_stride);
         b = load_row(p);
-        code_row(t, &c, &a, &b, x, y + 2, out + 2 * out_stride);
+        code_row(&c, &a, &b, ties ? ties + (y + 2) * STRIDE : NULL, out + 2 * out_stride);
     }
-    for (; y < t->height; ++y, out += out_stride) {
+    for (; y < height; ++y, out += out_stride) {
         p += stride;
         const row c = load_row(p);
-        code_row(t, &a, &b, &c, x, y, out);
+        code_row(&a, &b, &c, ties ? ties + y * STRIDE : NULL, out);
         a = b;
         b = c;
-    }
-    if (t->east) { /* ties of the last row of codes with the row below it */
-        __m256i unused[4] = {b.here, b.here, b.here, b.here};
-        find_ties(t, &a, &b, x, y, out, unused);
     }
 }
 
 AVX2 void lbpmap_circle1_exact_avx2(plan_avx2 *plan, const uint8_t *p, ptrdiff_t stride,
                                     size_t width, size_t height, uint8_t *codes,
                                     ptrdiff_t codes_stride) {
-    const tile t = {plan, p, codes, stride, codes_stride, width, height, NULL, NULL};
-    for (size_t x = 0; x < width; x += LANES)
-        walk(&t, block_at(x, width));
+    (void)plan;
+    for (size_t x = 0; x < width; x += LANES) {
+        const size_t at = block_at(x, width);
+        walk(p + at, stride, height, NULL, codes + at, codes_stride);
+    }
 }
 
 AVX2 void lbpmap_circle1_released_avx2(plan_avx2 *plan, const uint8_t *p, ptrdiff_t stride,
                                        size_t width, size_t height, uint8_t *codes,
                                        ptrdiff_t codes_stride) {
-    slopes east, west;
-    east.n = west.n = 0;
-    const tile t = {plan, p, codes, stride, codes_stride, width, height, &east, &west};
-    for (size_t x = 0; x < width; x += LANES)
-        walk(&t, block_at(x, width));
-    settle_all(&t, &east, 1);
-    settle_all(&t, &west, -1);
+    block b;
+    b.plan = plan;
+    look_up_flat(&b, _mm256_setzero_si256());
+    __m256i ties[ROWS * STRIDE / LANES]; /* bytes, aligned */
+    uint8_t *first = (uint8_t *)ties + LANES;
+    for (size_t x = 0; x < width; x += LANES) {
+        const size_t at = block_at(x, width);
+        settle_block(&b, p + at, stride, height + 1, first + at);
+    }
+    for (size_t y = 1; y <= height; ++y) {
+        const uint8_t *q = p + (ptrdiff_t)y * stride;
+        first[y * STRIDE - 1] = settle_beside(plan, q - 1, stride, 1);
+        first[y * STRIDE + width] = settle_beside(plan, q + width, stride, -1);
+    }
+    for (size_t x = 0; x < width; x += LANES) {
+        const size_t at = block_at(x, width);
+        walk(p + at, stride, height, first + at, codes + at, codes_stride);
+    }
 }
 #endif

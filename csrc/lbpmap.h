@@ -65,6 +65,9 @@ typedef struct {
      * or right) and C - delta (above or below). Bit j of tie_zero[corner][w][C] is 1 when the tie
      * with delta = 8 w - 132 + j (modulo 256) gives the bit 0; it is 0 where there is no such tie. */
     uint8_t tie_zero[4][LBPMAP_TIE_WINDOWS][256];
+    /* The same by bits of the code: tie_clears[down][C] has those that are 0 in a tie, `down` being
+     * by how much pixels grow downwards (modulo 256): delta in samples 1 and 3, -delta in 5 and 7. */
+    uint8_t tie_clears[256][256];
 } lbpmap_neighborhood;
 
 /* Fills `out`. Returns 0, or -1 when points or radius are out of range, or when LBPMAP_SQUARE is

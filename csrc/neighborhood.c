@@ -84,8 +84,11 @@ static void tabulate_ties(lbpmap_neighborhood *nb) {
             const int reach = c < 255 - c ? c : 255 - c; /* both pixels must exist */
             for (int delta = -reach; delta <= reach; ++delta) {
                 const unsigned place = (unsigned)(delta + 132) % 256;
-                if (tied_value(&nb->sample[2 * corner + 1], c, delta) < c)
-                    nb->tie_zero[corner][place / 8][c] |= (uint8_t)(1u << (place % 8));
+                if (tied_value(&nb->sample[2 * corner + 1], c, delta) >= c)
+                    continue;
+                nb->tie_zero[corner][place / 8][c] |= (uint8_t)(1u << (place % 8));
+                const unsigned down = (unsigned)(corner < 2 ? delta : -delta) % 256;
+                nb->tie_clears[down][c] |= (uint8_t)(2u << (2 * corner));
             }
         }
 }

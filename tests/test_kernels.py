@@ -51,6 +51,11 @@ def pictures(radius, width=70, height=9):
     for step in (1, 2, 5):
         yield f"ramp {step}", ((step * x) % 256).astype(np.uint8)
         yield f"steep ramp {step}", ((step * y + 3 * x) % 256).astype(np.uint8)
+    # Slopes that change every few pixels: ties of many kinds beside each other.
+    steps = np.repeat(rng.integers(-20, 21, sum(shape)), rng.integers(2, 7, sum(shape)))
+    levels = np.abs((np.cumsum(steps) + 128) % 510 - 255)
+    for name, along in (("rising", x + y), ("falling", x - y + shape[0])):
+        yield f"{name} slopes", levels[along].astype(np.uint8)
     blocks = np.kron(rng.integers(0, 256, (9, 13)), np.ones((8, 8)))
     yield "blocks", blocks[: shape[0], : shape[1]].astype(np.uint8)
     photo = lbpmap.to_gray(lbpmap.pictures.read(PHOTO))

@@ -77,6 +77,24 @@ def ramp(height: int, width: int) -> U8:
     return np.repeat(((7 * x + 3 * y) % 256).astype(np.uint8)[..., None], 3, axis=2)
 
 
+def worst_slope(height: int, width: int) -> U8:
+    """Give a slope that changes every 3 to 6 pixels: all ties, and each for itself.
+
+    Pixels that lie on one falling diagonal are equal, so that every NW and SE corner ties where the
+    slope does not change, and 32 neighbours have 7 slopes or more.
+    """
+    rng = np.random.default_rng(0)
+    levels = [128]
+    while len(levels) < height + width:
+        step = int(rng.integers(-30, 31))
+        for _ in range(rng.integers(3, 7)):
+            step = step if 0 <= levels[-1] + step <= 255 else -step
+            levels.append(levels[-1] + step)
+    y, x = np.mgrid[:height, :width]
+    gray: U8 = np.array(levels, np.uint8)[x - y + height]
+    return np.repeat(gray[..., None], 3, axis=2)
+
+
 def _inside(gray: U8, radius: int) -> tuple[int, int]:
     return gray.shape[0] - 2 * radius, gray.shape[1] - 2 * radius
 
@@ -212,9 +230,9 @@ def _blob(rgb: U8, *, name: str) -> Job:
     return Job(call, None, reference, rgb.nbytes, out.nbytes, out.size // 3, others, within=1e-5)
 
 
-def codes_case(radius: int, arithmetic: str) -> Case:
-    """Give the case of circular codes."""
-    name = f"codes R={radius}, {arithmetic}"
+def codes_case(radius: int, arithmetic: str, on: str = "") -> Case:
+    """Give the case of circular codes; `on` names a picture that is no photo."""
+    name = f"codes R={radius}, {arithmetic}" + (f", {on}" if on else "")
     return Case(name, partial(_codes, radius=radius, arithmetic=arithmetic))
 
 

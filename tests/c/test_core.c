@@ -165,6 +165,33 @@ static void random_picture(const lbpmap_neighborhood *nb, size_t width, size_t h
     free(gray.memory);
 }
 
+/* A slope that changes every few pixels: nearly all corners of one diagonal tie, in many ways. */
+static void slope_picture(const lbpmap_neighborhood *nb, size_t width, size_t height) {
+    const size_t margin = 2 * (size_t)nb->radius, rows = height + margin, columns = width + margin;
+    const int falling = (int)(random_bits() & 1);
+    plane gray = new_plane(columns, rows, random_bits() % 5, (int)(random_bits() & 1));
+    uint8_t *level = malloc(rows + columns);
+    if (!level)
+        abort();
+    int at_last = 128, step = 0;
+    for (size_t i = 0, left = 0; i < rows + columns; ++i, --left) {
+        if (!left) {
+            step = (int)(random_bits() % 61) - 30;
+            left = 2 + random_bits() % 5;
+        }
+        if (at_last + step < 0 || at_last + step > 255)
+            step = -step;
+        level[i] = (uint8_t)(at_last += step);
+    }
+    for (size_t y = 0; y < rows; ++y)
+        for (size_t x = 0; x < columns; ++x)
+            gray.first[(ptrdiff_t)y * gray.stride + (ptrdiff_t)x] =
+                level[falling ? x + rows - 1 - y : x + y];
+    hold(nb, &gray, width, height);
+    free(level);
+    free(gray.memory);
+}
+
 /* All 256 levels beside each other, each with 16 centres that see no other. */
 static void flat_levels(const lbpmap_neighborhood *nb) {
     const size_t margin = 2 * (size_t)nb->radius, band = 16 + margin;
@@ -463,8 +490,12 @@ int main(void) {
                     for (size_t w = 0; w < n_widths; ++w)
                         random_picture(&nb, (size_t)widths[w], 1 + random_bits() % 3,
                                        random_bits() & 1 ? 4 : 256);
-                    if (points[p] == 8 && !square)
-                        flat_levels(&nb);
+                    if (points[p] != 8 || square)
+                        continue;
+                    flat_levels(&nb);
+                    for (size_t w = 0; w < n_widths; ++w)
+                        slope_picture(&nb, (size_t)widths[w], 1 + random_bits() % 40);
+                    slope_picture(&nb, 521, 33);
                 }
     for (int arithmetic = 0; arithmetic < 2; ++arithmetic) {
         for (size_t f = 0; f < sizeof families / sizeof families[0]; ++f)
