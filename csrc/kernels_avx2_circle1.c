@@ -96,7 +96,7 @@ enum {
 
 /* What is known of a block of 32 columns. */
 typedef struct {
-    uint8_t pixels[ROWS + 1][STRIDE]; /* from the row above it on */
+    uint8_t pixels[(ROWS + 1) * STRIDE]; /* from the row above it on */
     uint16_t dense[ROWS][LANES];      /* what to look up in rows of many slopes */
     __m256i looked_up, flat;          /* centres, and the bits that flat places there clear */
     const plan_avx2 *plan;
@@ -152,7 +152,7 @@ AVX2_INLINE void find_ties(block *b, const pixels *above, const pixels *row, siz
             bits = both(bits, _mm256_or_si256(b->flat, slopes));
         }
     }
-    store(b->pixels[1] + at, c);
+    store(b->pixels + STRIDE + at, c);
     store(ties + at, bits);
     b->at[b->n] = (uint32_t)at;
     b->where[b->n] = where;
@@ -162,7 +162,7 @@ AVX2_INLINE void find_ties(block *b, const pixels *above, const pixels *row, siz
 /* Settles what was left in rows of few ties: it goes through a list, of three entries a row whether
  * there are as many or not, as a loop over so few ends in a wrong guess each time. */
 AVX2_INLINE void settle_few(block *b, uint8_t *ties) {
-    const uint8_t *clears = b->plan->nb->tie_clears[0], *pixel = b->pixels[1];
+    const uint8_t *clears = b->plan->nb->tie_clears[0], *pixel = b->pixels + STRIDE;
     size_t n = 0;
     for (size_t k = 0; k < b->n; ++k) {
         uint32_t where = b->where[k];
@@ -189,7 +189,7 @@ static AVX2 void settle_block(block *b, const uint8_t *p, ptrdiff_t stride, size
                               uint8_t *ties) {
     b->n = b->n_dense = 0;
     pixels above = load_pixels(p - stride);
-    store(b->pixels[0], above.here);
+    store(b->pixels, above.here);
     size_t at = 0;
     for (; rows >= 2; rows -= 2, p += 2 * stride, at += 2 * STRIDE) {
         const pixels row = load_pixels(p);
