@@ -28,7 +28,7 @@ from lbpmap.predict.pipeline import Looks
 from lbpmap.predict.tables import Shape
 
 FULL = os.environ.get("LBPMAP_BENCH") == "full"
-PICTURES, TURNS = (160, 7) if FULL else (64, 3)
+PICTURES, TURNS = (160, 7) if FULL else (64, 1)
 BATCH = 32
 NAME = "bench_cyclic_lbp"
 
