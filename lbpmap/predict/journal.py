@@ -19,7 +19,14 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 from lbpmap._files import PathLike, lock, regular_size
-from lbpmap.predict.records import Record, Settings, check_record, from_json, to_json
+from lbpmap.predict.records import (
+    Record,
+    Settings,
+    check_record,
+    differing,
+    from_json,
+    to_json,
+)
 
 # Within a line; JSON writes a tab in a text otherwise.
 _BETWEEN = "\t"
@@ -119,14 +126,13 @@ class Journal:
     def go_on(self) -> None:
         """Refuse a journal of other settings; cut off what was not written whole."""
         there = self._head()["settings"]
-        ours = json.loads(json.dumps(asdict(self._made_with)))
-        for name, value in ours.items():
-            if there.get(name) != value:
-                raise ValueError(
-                    f"{self.path}: was begun with other {name} than this run has: "
-                    f"{_shown(there.get(name))}, now {_shown(value)}: give the same ones, or "
-                    f"remove this file to begin anew"
-                )
+        name = differing(there, self._made_with)
+        if name is not None:
+            raise ValueError(
+                f"{self.path}: was begun with other {name} than this run has: "
+                f"{_shown(there.get(name))}, now {_shown(getattr(self._made_with, name))}: give "
+                f"the same ones, or remove this file to begin anew"
+            )
         self._file.truncate(self._whole_lines())
         self._write(Mark.BROKEN_OFF.value)
 

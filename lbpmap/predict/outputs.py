@@ -18,7 +18,7 @@ from typing import Any
 from lbpmap._errors import one_line
 from lbpmap._files import PathLike, atomic_write, regular_size
 from lbpmap.predict import html
-from lbpmap.predict.records import Face, Record, Settings, check_record, rows
+from lbpmap.predict.records import Face, Record, Settings, check_record, differing, rows
 from lbpmap.predict.tables import Shape, as_object, columns, from_object, from_row
 
 # Rows that Parquet keeps together, and that are in memory at once.
@@ -239,13 +239,11 @@ def _read_html(path: PathLike, settings: Settings) -> Iterator[Record]:
 
 
 def _compare(path: PathLike, there: Mapping[str, Any], settings: Settings) -> None:
-    ours = json.loads(json.dumps(asdict(settings)))
-    theirs = json.loads(json.dumps(there))
-    for name, value in ours.items():
-        if theirs.get(name) != value:
-            raise ValueError(
-                f"{path}: was made with other {name} than this run has; name another output"
-            )
+    name = differing(there, settings)
+    if name is not None:
+        raise ValueError(
+            f"{path}: was made with other {name} than this run has; name another output"
+        )
 
 
 def _gathered(

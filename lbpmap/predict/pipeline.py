@@ -30,7 +30,6 @@ from lbpmap.predict.records import Face, Record
 from lbpmap.predict.sources import Item
 from lbpmap.representations import (
     REPRESENTATIONS,
-    AnyRepresentation,
     Representation,
     resolve,
 )
@@ -295,7 +294,8 @@ def with_pictures(record: Record, looks: Looks) -> Record:
         return record
     try:
         picture = read(record.path)
-        shown = [looks.pictures(cut, _inputs(looks)[0]) for cut in _cuts(picture, record, looks)]
+        seen_as = _representations(looks)
+        shown = [looks.pictures(cut, seen_as) for cut in _cuts(picture, record, looks)]
     except (OSError, ValueError, MemoryError) as error:
         _why(record.path, error)
         return record
@@ -327,15 +327,23 @@ def _inputs(
     looks: Looks,
 ) -> tuple[list[Representation], list[tuple[int, Callable[[U8], F32]]]]:
     """Give the nets' representations, each once; and of every net whose it is and what it takes."""
-    numbers: dict[AnyRepresentation, int] = {}
+    numbers = {name: number for number, name in enumerate(_names(looks))}
     fills = []
     for loaded in looks.nets:
         files = loaded.files
         refuse_released_256(files.representation, files.crop, "look")
-        number = numbers.setdefault(files.representation, len(numbers))
         spec = InputSpec.checked(loaded.mean, files.size, files.crop, looks.crops, "crop", "look")
-        fills.append((number, _filler(spec)))
-    return [resolve(name) for name in numbers], fills
+        fills.append((numbers[files.representation], _filler(spec)))
+    return _representations(looks), fills
+
+
+def _names(looks: Looks) -> list[str]:
+    return list(dict.fromkeys(loaded.files.representation for loaded in looks.nets))
+
+
+def _representations(looks: Looks) -> list[Representation]:
+    """Give the nets' representations, each once."""
+    return [resolve(name) for name in _names(looks)]
 
 
 def _filler(spec: InputSpec) -> Callable[[U8], F32]:

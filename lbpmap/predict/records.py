@@ -6,7 +6,7 @@ import base64
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lbpmap._errors import one_line
@@ -107,6 +107,24 @@ class Settings:
     faces: Mapping[str, Any]
     every: float | None
     version: str
+
+
+def differing(there: Mapping[str, Any], settings: Settings) -> str | None:
+    """Compare the settings that a file holds with those of a run.
+
+    Parameters
+    ----------
+    there : mapping
+        By the names of fields, as JSON has them or as `dataclasses.asdict` gives them.
+    settings : Settings
+
+    Returns
+    -------
+    str or None
+        The first field that differs; None where all are the same.
+    """
+    theirs, ours = (json.loads(json.dumps(each)) for each in (there, asdict(settings)))
+    return next((name for name, value in ours.items() if theirs.get(name) != value), None)
 
 
 def to_json(record: Record) -> str:
