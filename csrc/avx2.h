@@ -1,8 +1,8 @@
 /* avx2.h: inside the AVX2 row only: what its files share.
  *
- * Codes are made in tiles that stay in the first-level cache, and in these in blocks of 32 columns
- * that are walked down. Bytes are widened to 16 bits by unpacking with zero, and 16 bits packed again:
- * both work within the halves of a register, so that lanes come back in order. */
+ * Codes are made in tiles, and in these in blocks of 32 columns. Bytes are widened to 16 bits by
+ * unpacking with zero, and 16 bits packed again: both work within the halves of a register, so that
+ * lanes come back in order. */
 #ifndef LBPMAP_AVX2_H
 #define LBPMAP_AVX2_H
 
@@ -15,8 +15,8 @@
 #define AVX2 __attribute__((target("avx2,bmi,popcnt")))
 #define AVX2_INLINE static inline __attribute__((always_inline, target("avx2,bmi,popcnt")))
 
-/* A tile is at most 15 rows and at least 32, at most 512 columns. */
-enum { LANES = 32, TILE_ROWS = 15, TILE_COLUMNS = 512 };
+/* A tile is at most TILE_ROWS rows, and at least 32, at most TILE_COLUMNS columns. */
+enum { LANES = 32, TILE_ROWS = 15, TILE_COLUMNS = 4096 };
 
 /* A neighbourhood, and for "released" how flat places fall: bit C % 8 of flat[corner][C / 8] is 1 when
  * a corner whose four pixels equal the centre C gives the bit 0. */

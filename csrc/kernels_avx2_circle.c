@@ -121,18 +121,21 @@ typedef struct {
     uint8_t *codes;
 } slopes;
 
+enum { MOST_WAITING = 64 };
+
 typedef struct {
     size_t n;
-    slopes at[4 * TILE_ROWS];
+    slopes at[MOST_WAITING];
 } waiting;
 
 static AVX2 __attribute__((noinline)) void settle_slopes(const lbpmap_neighborhood *nb,
-                                                         const waiting *w) {
+                                                         waiting *w) {
     for (size_t i = 0; i < w->n; ++i) {
         const slopes *s = &w->at[i];
         const __m256i clear = both(cleared_bits(nb, s->index), s->bits);
         store(s->codes, _mm256_andnot_si256(clear, load(s->codes)));
     }
+    w->n = 0;
 }
 
 /* Settles the lanes of the corners that are still in doubt in "released" by their sums; slopes, whose
@@ -297,64 +300,75 @@ AVX2_INLINE __m256i corner_mask(rule what, int released, const corner *k, const 
     return _mm256_packs_epi16(_mm256_packs_epi32(is[0], is[1]), _mm256_packs_epi32(is[2], is[3]));
 }
 
-AVX2_INLINE void walk(rule what, int released, plan_avx2 *plan, const corner k[4],
-                      const uint8_t *p, ptrdiff_t stride, size_t height, uint8_t *out,
-                      ptrdiff_t out_stride) {
-    const int doubts = released || what == R10;
-    const ptrdiff_t east = plan->nb->radius, south = plan->nb->radius * stride;
+/* The codes of 32 centres. */
+AVX2_INLINE void code_block(rule what, int released, const plan_avx2 *plan, const corner k[4],
+                            const uint8_t *p, ptrdiff_t stride, ptrdiff_t east, flats *f,
+                            waiting *later, uint8_t *out) {
+    const ptrdiff_t south = east * stride;
+    const __m256i c = load(p);
+    __m256i c16[2], million[4], is[4], doubt[4];
+    widen(c, c16);
+    if (what == ANY)
+        for (int q = 0; q < 4; ++q) {
+            const __m256i half = c16[q / 2], zero = _mm256_setzero_si256();
+            million[q] = _mm256_mullo_epi32(q % 2 ? _mm256_unpackhi_epi16(half, zero)
+                                                  : _mm256_unpacklo_epi16(half, zero),
+                                            _mm256_set1_epi32(1000000));
+        }
+    is[NE] = corner_mask(what, released, &k[NE], p, c16, million, &doubt[NE]);
+    is[NW] = corner_mask(what, released, &k[NW], p, c16, million, &doubt[NW]);
+    is[SW] = corner_mask(what, released, &k[SW], p, c16, million, &doubt[SW]);
+    is[SE] = corner_mask(what, released, &k[SE], p, c16, million, &doubt[SE]);
+    if (released || what == R10) {
+        const __m256i any = any_of(doubt);
+        const int certain = _mm256_testz_si256(any, any);
+        if (!certain && released)
+            settle(plan, k, p, stride, out, c, f, later, doubt, is);
+        else if (!certain)
+            for (int i = 0; i < 4; ++i)
+                is[i] = one_by_one(&plan->nb->sample[2 * i + 1], p, stride, is[i], doubt[i]);
+    }
+    __m256i codes = _mm256_sub_epi8(_mm256_setzero_si256(), is[SE]);
+    codes = then(codes, at_least(load(p + south), c));
+    codes = then(codes, is[SW]);
+    codes = then(codes, at_least(load(p - east), c));
+    codes = then(codes, is[NW]);
+    codes = then(codes, at_least(load(p - south), c));
+    codes = then(codes, is[NE]);
+    codes = then(codes, at_least(load(p + east), c));
+    store(out, codes);
+}
+
+/* Row after row: a row reads seven others at most, few enough for the first-level cache even where rows
+ * are 4096 bytes apart and have only its eight places to share. */
+AVX2_INLINE void walk(rule what, int released, const plan_avx2 *plan, const uint8_t *p,
+                      ptrdiff_t stride, size_t width, size_t height, uint8_t *codes,
+                      ptrdiff_t codes_stride) {
+    const lbpmap_sample *s = plan->nb->sample;
+    const corner k[4] = {corner_of(&s[1], stride), corner_of(&s[3], stride),
+                         corner_of(&s[5], stride), corner_of(&s[7], stride)};
+    const ptrdiff_t east = plan->nb->radius;
     flats f;
     waiting later;
     later.n = 0;
     if (released)
         look_up_flats(plan, _mm256_setzero_si256(), &f);
-    for (size_t y = 0; y < height; ++y, p += stride, out += out_stride) {
-        const __m256i c = load(p);
-        __m256i c16[2], million[4], is[4], doubt[4];
-        widen(c, c16);
-        if (what == ANY)
-            for (int q = 0; q < 4; ++q) {
-                const __m256i half = c16[q / 2], zero = _mm256_setzero_si256();
-                million[q] = _mm256_mullo_epi32(q % 2 ? _mm256_unpackhi_epi16(half, zero)
-                                                      : _mm256_unpacklo_epi16(half, zero),
-                                                _mm256_set1_epi32(1000000));
-            }
-        is[NE] = corner_mask(what, released, &k[NE], p, c16, million, &doubt[NE]);
-        is[NW] = corner_mask(what, released, &k[NW], p, c16, million, &doubt[NW]);
-        is[SW] = corner_mask(what, released, &k[SW], p, c16, million, &doubt[SW]);
-        is[SE] = corner_mask(what, released, &k[SE], p, c16, million, &doubt[SE]);
-        if (doubts) {
-            const __m256i any = any_of(doubt);
-            const int certain = _mm256_testz_si256(any, any);
-            if (!certain && released)
-                settle(plan, k, p, stride, out, c, &f, &later, doubt, is);
-            else if (!certain)
-                for (int i = 0; i < 4; ++i)
-                    is[i] = one_by_one(&plan->nb->sample[2 * i + 1], p, stride, is[i], doubt[i]);
+    for (size_t y = 0; y < height; ++y, p += stride, codes += codes_stride) {
+        for (size_t x = 0; x < width; x += LANES) {
+            const size_t at = block_at(x, width);
+            code_block(what, released, plan, k, p + at, stride, east, &f, &later, codes + at);
+            if (released && later.n > MOST_WAITING - 4)
+                settle_slopes(plan->nb, &later);
         }
-        __m256i codes = _mm256_sub_epi8(_mm256_setzero_si256(), is[SE]);
-        codes = then(codes, at_least(load(p + south), c));
-        codes = then(codes, is[SW]);
-        codes = then(codes, at_least(load(p - east), c));
-        codes = then(codes, is[NW]);
-        codes = then(codes, at_least(load(p - south), c));
-        codes = then(codes, is[NE]);
-        codes = then(codes, at_least(load(p + east), c));
-        store(out, codes);
     }
-    if (later.n)
+    if (released && later.n)
         settle_slopes(plan->nb, &later);
 }
 
 #define TILE(name, what, released)                                                                 \
     AVX2 void name(plan_avx2 *plan, const uint8_t *p, ptrdiff_t stride, size_t width,              \
                    size_t height, uint8_t *codes, ptrdiff_t codes_stride) {                        \
-        const lbpmap_sample *s = plan->nb->sample;                                                 \
-        const corner k[4] = {corner_of(&s[1], stride), corner_of(&s[3], stride),                   \
-                             corner_of(&s[5], stride), corner_of(&s[7], stride)};                  \
-        for (size_t x = 0; x < width; x += LANES) {                                                \
-            const size_t at = block_at(x, width);                                                  \
-            walk(what, released, plan, k, p + at, stride, height, codes + at, codes_stride);       \
-        }                                                                                          \
+        walk(what, released, plan, p, stride, width, height, codes, codes_stride);                 \
     }
 
 TILE(lbpmap_circle5_exact_avx2, R5, 0)

@@ -88,8 +88,9 @@ AVX2_INLINE __m256i codes_of(const row *above, const row *at, const row *below,
 enum {
     EAST = 2 | 32,  /* the bits of a code at both ends of a tie with the NE corner */
     WEST = 8 | 128, /* with the NW corner */
+    PART = 1024,    /* columns of a tile whose ties are settled together */
     ROWS = TILE_ROWS + 1,
-    STRIDE = TILE_COLUMNS + 2 * LANES, /* rows of ties: a column on either side belongs to the tile */
+    STRIDE = PART + 2 * LANES, /* rows of ties: a column on either side belongs to the tile */
     MANY = 4,   /* ties in 32 pixels from which flat places go together */
     DENSE = 6   /* slopes in 32 pixels from which all lanes are looked up */
 };
@@ -267,26 +268,36 @@ AVX2 void lbpmap_circle1_exact_avx2(plan_avx2 *plan, const uint8_t *p, ptrdiff_t
     }
 }
 
+/* At most PART columns of a tile. */
+static AVX2 void released_part(block *b, const uint8_t *p, ptrdiff_t stride, size_t width,
+                               size_t height, uint8_t *codes, ptrdiff_t codes_stride) {
+    __m256i ties[ROWS * STRIDE / LANES]; /* bytes, aligned */
+    uint8_t *first = (uint8_t *)ties + LANES;
+    for (size_t x = 0; x < width; x += LANES) {
+        const size_t at = block_at(x, width);
+        settle_block(b, p + at, stride, height + 1, first + at);
+    }
+    for (size_t y = 1; y <= height; ++y) {
+        const uint8_t *q = p + (ptrdiff_t)y * stride;
+        first[y * STRIDE - 1] = settle_beside(b->plan, q - 1, stride, 1);
+        first[y * STRIDE + width] = settle_beside(b->plan, q + width, stride, -1);
+    }
+    for (size_t x = 0; x < width; x += LANES) {
+        const size_t at = block_at(x, width);
+        walk(p + at, stride, height, first + at, codes + at, codes_stride);
+    }
+}
+
 AVX2 void lbpmap_circle1_released_avx2(plan_avx2 *plan, const uint8_t *p, ptrdiff_t stride,
                                        size_t width, size_t height, uint8_t *codes,
                                        ptrdiff_t codes_stride) {
     block b;
     b.plan = plan;
     look_up_flat(&b, _mm256_setzero_si256());
-    __m256i ties[ROWS * STRIDE / LANES]; /* bytes, aligned */
-    uint8_t *first = (uint8_t *)ties + LANES;
-    for (size_t x = 0; x < width; x += LANES) {
-        const size_t at = block_at(x, width);
-        settle_block(&b, p + at, stride, height + 1, first + at);
-    }
-    for (size_t y = 1; y <= height; ++y) {
-        const uint8_t *q = p + (ptrdiff_t)y * stride;
-        first[y * STRIDE - 1] = settle_beside(plan, q - 1, stride, 1);
-        first[y * STRIDE + width] = settle_beside(plan, q + width, stride, -1);
-    }
-    for (size_t x = 0; x < width; x += LANES) {
-        const size_t at = block_at(x, width);
-        walk(p + at, stride, height, first + at, codes + at, codes_stride);
+    for (size_t next = 0; next < width;) {
+        const size_t x = block_at(next, width), n = width - x < PART ? width - x : PART;
+        released_part(&b, p + x, stride, n, height, codes + x, codes_stride);
+        next = x + n;
     }
 }
 #endif

@@ -132,7 +132,7 @@ def slopes(height, width):
 @pytest.mark.parametrize("width", [32, 33, 41, 63, 64, 73, 521])
 @pytest.mark.parametrize("radius", [1, 3, 5, 10])
 def test_slopes(radius, width):
-    # Blocks of 32 and tiles of 15 x 512, whole, and with rests that overlap what was done before.
+    # Blocks of 32 and tiles of 15 rows, whole, and with rests that overlap what was done before.
     for name, picture in slopes(2 * radius + 33, 2 * radius + width):
         gray = picture.astype(np.uint8)
         for arithmetic in ("exact", "released"):
@@ -140,6 +140,34 @@ def test_slopes(radius, width):
             with lbpmap.use_isa("avx2"):
                 got = lbpmap.lbp_codes(gray, radius, arithmetic=arithmetic)
             np.testing.assert_array_equal(got, want, err_msg=f"{name}, {arithmetic}")
+
+
+@needs_avx2
+@pytest.mark.parametrize("width", [512, 513, 1023, 1025, 1057, 2100, 4096, 4097, 4127, 8200])
+@pytest.mark.parametrize("neighborhood", ["circular", "square"])
+def test_tiles_of_wide_pictures(neighborhood, width):
+    # Of 8 rows or 1, up to 4096 columns; at R = 1 ties are settled by 1024 columns.
+    rng = np.random.default_rng(width)
+    for radius in (1, 3, 5, 10):
+        gray = rng.integers(100, 104, (2 * radius + 19, 2 * radius + width), np.uint8)
+        along = np.add.outer(-3 * np.arange(len(gray)), 3 * np.arange(gray.shape[1]))
+        for picture in (gray, (along % 256).astype(np.uint8)):
+            for arithmetic in ("exact", "released"):
+                how = {"arithmetic": arithmetic, "neighborhood": neighborhood}
+                with lbpmap.use_isa("serial"):
+                    want = lbpmap.lbp_codes(picture, radius, **how)
+                with lbpmap.use_isa("avx2"):
+                    got = lbpmap.lbp_codes(picture, radius, **how)
+                np.testing.assert_array_equal(got, want, err_msg=f"R = {radius}, {arithmetic}")
+        if radius == 3 or neighborhood == "square":
+            continue
+        name = {1: "cyclic_lbp", 5: "cyclic_lbp_5", 10: "cyclic_lbp_10"}[radius]
+        want = lbpmap.map_codes(want, lbpmap.REPRESENTATIONS[name].table)
+        with lbpmap.use_isa("avx2"):
+            mapped = lbpmap.mapped_lbp(picture, name)
+            planes = lbpmap.mapped_planes(picture, name, mean=[0, 0, 0])
+        np.testing.assert_array_equal(mapped, want, err_msg=name)
+        np.testing.assert_array_equal(planes, want.transpose(2, 0, 1)[::-1], err_msg=name)
 
 
 @needs_avx2

@@ -496,6 +496,7 @@ int main(void) {
                     for (size_t w = 0; w < n_widths; ++w)
                         slope_picture(&nb, (size_t)widths[w], 1 + random_bits() % 40);
                     slope_picture(&nb, 521, 33);
+                    slope_picture(&nb, 4127, 9);
                 }
     for (int arithmetic = 0; arithmetic < 2; ++arithmetic) {
         for (size_t f = 0; f < sizeof families / sizeof families[0]; ++f)
