@@ -1,9 +1,8 @@
 /* avx512.h: what the AVX-512 files share: which instructions they may use, how a block of codes is
  * asked for, and how a table is looked up.
  *
- * The row needs BW, VL, VBMI, VBMI2 and VNNI: Ice Lake, Sapphire Rapids, Zen 4 and later. The
- * functions below this file's first lines are compiled for them, whatever the build's own flags;
- * nothing here runs before `supported` in kernels_avx512.c has said yes.
+ * The row needs BW, VL, VBMI, VBMI2 and VNNI: Ice Lake, Sapphire Rapids, Zen 4 and later. Nothing
+ * here runs before `supported` in kernels_avx512.c has said yes.
  *
  * Work is cut into blocks of 64 columns and up to STRIP rows. A walk makes the codes of one block.
  * Where colours are wanted the codes go to a buffer in the first-level cache and are looked up from
@@ -20,19 +19,7 @@
 
 #ifdef LBPMAP_AVX512
 
-#if defined(__clang__)
-#pragma clang attribute push(                                                                      \
-    __attribute__((target("avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,avx512vnni"))),        \
-    apply_to = function)
-#define LBPMAP_AVX512_END _Pragma("clang attribute pop")
-#else
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,avx512vnni")
-#pragma GCC target("prefer-vector-width=512")
-#define LBPMAP_AVX512_END _Pragma("GCC pop_options")
-#endif
-
-#include <immintrin.h>
+#include "avx512_target.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
