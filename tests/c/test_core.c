@@ -165,10 +165,14 @@ static void random_picture(const lbpmap_neighborhood *nb, size_t width, size_t h
     free(gray.memory);
 }
 
-/* A slope that changes every few pixels: nearly all corners of one diagonal tie, in many ways. */
-static void slope_picture(const lbpmap_neighborhood *nb, size_t width, size_t height) {
+/* A slope that changes every few pixels: nearly all corners of one diagonal tie, in many ways; or at
+ * R = 1 those of both diagonals on one side, and what grows upwards above them grows downwards below.
+ * With noise, so many eighths of the pixels, few are left that tie. */
+static void slope_picture(const lbpmap_neighborhood *nb, size_t width, size_t height,
+                          unsigned noise) {
+    enum { RISING, FALLING, ZIGZAG };
     const size_t margin = 2 * (size_t)nb->radius, rows = height + margin, columns = width + margin;
-    const int falling = (int)(random_bits() & 1);
+    const unsigned shape = random_bits() % 3;
     plane gray = new_plane(columns, rows, random_bits() % 5, (int)(random_bits() & 1));
     uint8_t *level = malloc(rows + columns);
     if (!level)
@@ -183,10 +187,12 @@ static void slope_picture(const lbpmap_neighborhood *nb, size_t width, size_t he
             step = -step;
         level[i] = (uint8_t)(at_last += step);
     }
-    for (size_t y = 0; y < rows; ++y)
+    for (size_t y = 0; y < rows; ++y) {
+        const size_t shift = shape == RISING ? y : shape == FALLING ? rows - 1 - y : y % 2;
         for (size_t x = 0; x < columns; ++x)
             gray.first[(ptrdiff_t)y * gray.stride + (ptrdiff_t)x] =
-                level[falling ? x + rows - 1 - y : x + y];
+                random_bits() % 8 < noise ? (uint8_t)random_bits() : level[x + shift];
+    }
     hold(nb, &gray, width, height);
     free(level);
     free(gray.memory);
@@ -494,8 +500,10 @@ int main(void) {
                         continue;
                     flat_levels(&nb);
                     for (size_t w = 0; w < n_widths; ++w)
-                        slope_picture(&nb, (size_t)widths[w], 1 + random_bits() % 40);
-                    slope_picture(&nb, 521, 33);
+                        slope_picture(&nb, (size_t)widths[w], 1 + random_bits() % 40, 0);
+                    for (unsigned noise = 0; noise < 6; ++noise)
+                        for (int turn = 0; turn < 2; ++turn)
+                            slope_picture(&nb, 521, 33, noise);
                 }
     for (int arithmetic = 0; arithmetic < 2; ++arithmetic) {
         for (size_t f = 0; f < sizeof families / sizeof families[0]; ++f)
@@ -504,6 +512,9 @@ int main(void) {
         close_calls(5, NULL, (lbpmap_arithmetic)arithmetic);
         close_calls(10, NULL, (lbpmap_arithmetic)arithmetic);
     }
+    lbpmap_neighborhood nb;
+    lbpmap_neighborhood_init(&nb, LBPMAP_CIRCULAR, 8, 1, LBPMAP_RELEASED);
+    random_picture(&nb, 1184, 1184, 256); /* planes of 16 MiB bypass the caches */
     check(lbpmap_kernels_at((size_t)-1) == NULL, "past the table", "", 0, 0, 0);
     refusals();
     printf("%d passed, %d failed\n", passed, failed);
