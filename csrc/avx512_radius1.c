@@ -228,8 +228,8 @@ static void settle_lanes(const lbpmap_neighborhood *nb, __mmask64 lanes, const u
 }
 
 /* Settles all ties of a block's centres in `steep`. Rows that have some are bits of `rows`: on
- * photographs every fifth has one or two, and a test of each row would often be guessed wrong, at half
- * the cost of settling them. */
+ * photographs every fifth has one or two, and a test of each row would often be guessed wrong (Zen 3:
+ * 1.8 ns a row instead of 1.2). */
 static void settle_steep(const lbpmap_neighborhood *nb, unsigned rows,
                          const __mmask64 steep[STRIP], const uint8_t *p, ptrdiff_t stride,
                          uint8_t *out, ptrdiff_t out_stride) {

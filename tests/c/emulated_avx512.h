@@ -1,13 +1,17 @@
 /* emulated_avx512.h: the intrinsics of csrc's AVX-512 files as plain C, so that their row of the table
  * is tested on machines without these instructions: the same sources, compiled to other code.
  *
- *   cc -O2 -ffp-contract=off -Wno-psabi -DLBPMAP_AVX512_INTRINSICS='"emulated_avx512.h"'
- *      -Icsrc -Itests/c csrc/?*.c tests/c/test_core.c -lm
+ *   gcc -O1 -fsanitize=address --param asan-stack=0 -ffp-contract=off -Wno-psabi
+ *       -DLBPMAP_AVX512_INTRINSICS='"emulated_avx512.h"' -Icsrc -Itests/c
+ *       csrc/?*.c tests/c/test_core.c -lm
  *
- * Most come from SIMDe (Debian's libsimde-dev), which has a loop for each. What its version 0.7.4
- * lacks stands here, lane by lane after Intel's definitions of the instructions. Two rules that no
- * result shows are kept as the processor keeps them: a masked load or store touches no byte of a lane
- * whose bit is 0, and an aligned store to another address ends the program.
+ * Stack and undefined behaviour are left out: SIMDe would spend most time on its own variables, and
+ * adds lanes as signed numbers that wrap.
+ *
+ * Most functions come from SIMDe (Debian's libsimde-dev), which has a loop for each. What its version
+ * 0.7.4 lacks stands here, lane by lane after Intel's definitions of the instructions. Two rules that
+ * no result shows are kept as the processor keeps them: a masked load or store touches no byte of a
+ * lane whose bit is 0, and an aligned store to another address ends the program.
  *
  * Rows of fewer than 64 pixels go to the AVX2 row, so the machine must have AVX2. */
 #ifndef LBPMAP_EMULATED_AVX512_H
