@@ -1,9 +1,8 @@
 /* avx512.h: what the AVX-512 files share: which instructions they may use, how a block of codes is
  * asked for, and how a table is looked up.
  *
- * The row needs BW, VL, VBMI, VBMI2 and VNNI: Ice Lake, Sapphire Rapids, Zen 4 and later. The
- * functions below this file's first lines are compiled for them, whatever the build's own flags;
- * nothing here runs before `supported` in kernels_avx512.c has said yes.
+ * The row needs BW, VL, VBMI, VBMI2 and VNNI: Ice Lake, Sapphire Rapids, Zen 4 and later. Nothing
+ * here runs before `supported` in kernels_avx512.c has said yes.
  *
  * Work is cut into blocks of 64 columns and up to STRIP rows. A walk makes the codes of one block.
  * Where colours are wanted the codes go to a buffer in the first-level cache and are looked up from
@@ -20,19 +19,7 @@
 
 #ifdef LBPMAP_AVX512
 
-#if defined(__clang__)
-#pragma clang attribute push(                                                                      \
-    __attribute__((target("avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,avx512vnni"))),        \
-    apply_to = function)
-#define LBPMAP_AVX512_END _Pragma("clang attribute pop")
-#else
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,avx512vnni")
-#pragma GCC target("prefer-vector-width=512")
-#define LBPMAP_AVX512_END _Pragma("GCC pop_options")
-#endif
-
-#include <immintrin.h>
+#include "avx512_target.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -76,6 +63,18 @@ typedef struct {
 void lbpmap_avx512_settle(const lbpmap_avx512_plan *plan, int32_t first,
                           const lbpmap_avx512_doubts *doubts, const uint8_t *p, ptrdiff_t stride,
                           uint8_t *codes, ptrdiff_t codes_stride);
+
+/* Ties of a row, for each corner of a circle of 8 points: lanes in which the pixels on its diagonal
+ * equal the centre C and the two beside it are C + delta and C - delta; and by how much pixels grow
+ * downwards there, see lbpmap_neighborhood.tie_clears. */
+typedef struct {
+    __mmask64 lanes[4];
+    __m512i down[4];
+} lbpmap_avx512_ties;
+
+/* Clears the bits that ties clear; `p` is the row's first centre. */
+void lbpmap_avx512_clear_ties(const lbpmap_neighborhood *nb, lbpmap_avx512_ties *ties,
+                              const uint8_t *p, uint8_t *codes);
 
 /* Even and odd bytes as lanes of 16 bits. */
 INLINE __m512i even16(__m512i bytes) {
@@ -136,31 +135,6 @@ INLINE void part(const parting *p, const uint8_t *rgb, __m512i channel[3]) {
         channel[k] = _mm512_mask_permutexvar_epi8(channel[k], p->second[k], p->from[k], in[1]);
         channel[k] = _mm512_mask_permutexvar_epi8(channel[k], p->third[k], p->from[k], in[2]);
     }
-}
-
-/* Clears the bits of a corner, in a circle of 8 points, where lbpmap_neighborhood.tie_zero says so:
- * the pixels on the corner's diagonal equal the centre C in all lanes of `ties`, and those beside
- * it are C + delta and C - delta. One window of eight deltas after another, as many as the block
- * holds. */
-INLINE __m512i clear_ties(const lbpmap_neighborhood *nb, int32_t sample, __mmask64 ties,
-                          __m512i delta, __m512i centre, __m512i codes) {
-    const uint8_t (*windows)[256] = nb->tie_zero[sample / 2];
-    const __mmask64 high = _mm512_movepi8_mask(centre);
-    const __m512i place = _mm512_add_epi8(delta, _mm512_set1_epi8((char)132));
-    const __m512i powers = _mm512_set1_epi64((long long)0x8040201008040201ull);
-    while (ties) {
-        const __m512i first = _mm512_maskz_compress_epi8(ties, place);
-        const int w = (_mm_cvtsi128_si32(_mm512_castsi512_si128(first)) & 255) / 8;
-        const __m512i offset = _mm512_sub_epi8(place, _mm512_set1_epi8((char)(8 * w)));
-        const __mmask64 inside = _mm512_mask_cmplt_epu8_mask(ties, offset, _mm512_set1_epi8(8));
-        __m512i window[4];
-        load_table(windows[w], window);
-        const __mmask64 zero = _mm512_mask_test_epi8_mask(inside, look_up(window, centre, high),
-                                                          _mm512_shuffle_epi8(powers, offset));
-        codes = clear_bit(codes, zero, 1 << sample);
-        ties &= ~inside;
-    }
-    return codes;
 }
 
 #endif

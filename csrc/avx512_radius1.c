@@ -32,8 +32,8 @@
  * -2..2, and two of the southern one, deltas 1, 2 or -2, -1; the eighth is 0. vpshufb turns delta
  * into the bit to look at, or the eighth: a sample is below its centre where `differ | (bit &
  * ~byte)` is 0, `differ` being 0 at ties. Flat places and gentle ramps are settled so without a
- * branch; lanes with a steeper tie are noted, and settled when the block is done, one by one where
- * they are few. */
+ * branch; lanes with a steeper tie are noted, and settled when the block is done: one by one where
+ * they are few, all 64 of a row otherwise (avx512_settle.c). */
 #include "avx512.h"
 
 #ifdef LBPMAP_AVX512
@@ -214,20 +214,40 @@ static void settle_centre(const lbpmap_neighborhood *nb, const uint8_t *p, ptrdi
 static void settle_lanes(const lbpmap_neighborhood *nb, __mmask64 lanes, const uint8_t *p,
                          ptrdiff_t stride, uint8_t *out) {
     const __m512i c = _mm512_loadu_si512(p);
-    __m512i codes = _mm512_loadu_si512(out);
+    lbpmap_avx512_ties ties;
     for (int k = 0; k < 4; ++k) {
-        const uint8_t *above = p + far_pixel[k][0] * stride;
+        const uint8_t *row = p + far_pixel[k][0] * stride;
         const __m512i delta = _mm512_sub_epi8(_mm512_loadu_si512(p + far_pixel[k][1]), c);
-        const __m512i other = _mm512_sub_epi8(c, _mm512_loadu_si512(above));
-        const __m512i differs = differ(_mm512_xor_si512(delta, other),
-                                       _mm512_loadu_si512(above + far_pixel[k][1]), c);
-        /* A lane may have had a gentle tie besides, whose bit is cleared already. */
-        const __mmask64 open = _mm512_mask_test_epi8_mask(
-            lanes, codes, _mm512_set1_epi8((char)(2 << (2 * k))));
-        codes = clear_ties(nb, 2 * k + 1, _mm512_mask_testn_epi8_mask(open, differs, differs),
-                           delta, c, codes);
+        const __m512i vertical = _mm512_loadu_si512(row), grows = _mm512_sub_epi8(c, vertical);
+        const __m512i differs = differ(_mm512_xor_si512(delta, grows),
+                                       _mm512_loadu_si512(row + far_pixel[k][1]), c);
+        ties.lanes[k] = _mm512_mask_testn_epi8_mask(lanes, differs, differs);
+        ties.down[k] = k < 2 ? grows : _mm512_sub_epi8(vertical, c);
     }
-    _mm512_storeu_si512(out, codes);
+    lbpmap_avx512_clear_ties(nb, &ties, p, out);
+}
+
+/* Settles all ties of a block's centres in `steep`. Rows that have some are bits of `rows`: on
+ * photographs every fifth has one or two, and a test of each row would often be guessed wrong (Zen 3:
+ * 1.8 ns a row instead of 1.2). */
+static void settle_steep(const lbpmap_neighborhood *nb, unsigned rows,
+                         const __mmask64 steep[STRIP], const uint8_t *p, ptrdiff_t stride,
+                         uint8_t *out, ptrdiff_t out_stride) {
+    enum { FEW = 4 };
+    for (; rows; rows &= rows - 1) {
+        const int y = __builtin_ctz(rows);
+        const uint8_t *centres = p + y * stride;
+        uint8_t *codes = out + y * out_stride;
+        __mmask64 left = steep[y];
+        if (__builtin_popcountll(left) > FEW) {
+            settle_lanes(nb, left, centres, stride, codes);
+            continue;
+        }
+        for (; left; left &= left - 1) {
+            const int lane = __builtin_ctzll(left);
+            settle_centre(nb, centres + lane, stride, codes + lane);
+        }
+    }
 }
 
 INLINE void walk_circle(const lbpmap_avx512_plan *plan, const uint8_t *p, ptrdiff_t stride,
@@ -241,6 +261,7 @@ INLINE void walk_circle(const lbpmap_avx512_plan *plan, const uint8_t *p, ptrdif
     if (released)
         ties_between(&at, &below, delta, deltas(&below), &south_ties);
     __mmask64 steep[STRIP];
+    unsigned with_steep = 0;
     __m512i under = below.here;
     for (size_t y = rows; y-- > 0;) {
         p -= stride;
@@ -253,6 +274,7 @@ INLINE void walk_circle(const lbpmap_avx512_plan *plan, const uint8_t *p, ptrdif
             const sides above_delta = deltas(&above);
             const sides north = ties_between(&above, &at, above_delta, delta, &next);
             codes = settle_row(plan, codes, at.here, delta, north, south_ties, &steep[y]);
+            with_steep |= (unsigned)(steep[y] != 0) << y;
             south_ties = next;
             delta = above_delta;
         }
@@ -260,18 +282,8 @@ INLINE void walk_circle(const lbpmap_avx512_plan *plan, const uint8_t *p, ptrdif
         under = at.here;
         at = above;
     }
-    enum { FEW = 6 };
-    for (size_t y = 0; released && y < rows; ++y, p += stride, out += out_stride) {
-        __mmask64 left = steep[y];
-        if (__builtin_popcountll(left) > FEW) {
-            settle_lanes(plan->nb, left, p, stride, out);
-            continue;
-        }
-        for (; left; left &= left - 1) {
-            const int lane = __builtin_ctzll(left);
-            settle_centre(plan->nb, p + lane, stride, out + lane);
-        }
-    }
+    if (released)
+        settle_steep(plan->nb, with_steep, steep, p, stride, out, out_stride);
 }
 
 void lbpmap_avx512_exact1(const lbpmap_avx512_plan *plan, int32_t first, const uint8_t *p,

@@ -10,15 +10,7 @@
 
 #ifdef LBPMAP_AVX512
 
-#if defined(__clang__)
-#pragma clang attribute push(                                                                      \
-    __attribute__((target("avx512f,avx512bw,avx512vl,avx512vbmi"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512vbmi,prefer-vector-width=512")
-#endif
-
-#include <immintrin.h>
+#include "avx512_target.h"
 
 /* How far from the leftmost pair of pixels a pair may begin, for one register and for two. */
 enum { LANES = 16, WINDOW = 64, REACH = WINDOW / 3 - 2, FAR_REACH = 2 * WINDOW / 3 - 2 };
@@ -91,9 +83,5 @@ void lbpmap_blob_avx512(const lbpmap_crops *how, const uint8_t *rgb, ptrdiff_t r
     lbpmap_resize_rows(how, line, mix, rgb, rgb_stride, scratch, out, crop_stride);
 }
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+LBPMAP_AVX512_END
 #endif

@@ -165,10 +165,43 @@ static void random_picture(const lbpmap_neighborhood *nb, size_t width, size_t h
     free(gray.memory);
 }
 
-/* A slope that changes every few pixels: nearly all corners of one diagonal tie, in many ways. */
-static void slope_picture(const lbpmap_neighborhood *nb, size_t width, size_t height) {
+/* More than 16 MiB, which bypass the caches: the same from every row. */
+static void large_planes(void) {
+    enum { SIDE = 1184, FLOATS = 3 * SIDE * SIDE };
+    const float mean[3] = {104.25f, -1.5f, 0.0f};
+    lbpmap_neighborhood nb;
+    lbpmap_neighborhood_init(&nb, LBPMAP_CIRCULAR, 8, 1, LBPMAP_RELEASED);
+    plane gray = new_plane(SIDE + 2, SIDE + 2, 0, 0);
+    float *want = malloc(FLOATS * sizeof *want), *got = malloc(FLOATS * sizeof *got);
+    if (!want || !got)
+        abort();
+    uint8_t table[768];
+    for (size_t i = 0; i < sizeof table; ++i)
+        table[i] = (uint8_t)random_bits();
+    for (size_t i = 0; i < (SIDE + 2) * (SIDE + 2); ++i)
+        gray.first[i] = (uint8_t)random_bits();
+    const lbpmap_kernels *k;
+    for (size_t row = 0; (k = lbpmap_kernels_at(row)) != NULL; ++row) {
+        if (!k->supported())
+            continue;
+        k->planes(&nb, gray.first, gray.stride, SIDE, SIDE, table, mean, row ? got : want,
+                  4 * SIDE * SIDE, 4 * SIDE);
+        check(!row || !memcmp(want, got, FLOATS * sizeof *want), "large planes", k->name, SIDE, SIDE,
+              0);
+    }
+    free(gray.memory);
+    free(want);
+    free(got);
+}
+
+/* A slope that changes every few pixels: nearly all corners of one diagonal tie, in many ways; or at
+ * R = 1 those of both diagonals on one side, and what grows upwards above them grows downwards below.
+ * With noise, so many eighths of the pixels, few are left that tie. */
+static void slope_picture(const lbpmap_neighborhood *nb, size_t width, size_t height,
+                          unsigned noise) {
+    enum { RISING, FALLING, ZIGZAG };
     const size_t margin = 2 * (size_t)nb->radius, rows = height + margin, columns = width + margin;
-    const int falling = (int)(random_bits() & 1);
+    const unsigned shape = random_bits() % 3;
     plane gray = new_plane(columns, rows, random_bits() % 5, (int)(random_bits() & 1));
     uint8_t *level = malloc(rows + columns);
     if (!level)
@@ -183,10 +216,12 @@ static void slope_picture(const lbpmap_neighborhood *nb, size_t width, size_t he
             step = -step;
         level[i] = (uint8_t)(at_last += step);
     }
-    for (size_t y = 0; y < rows; ++y)
+    for (size_t y = 0; y < rows; ++y) {
+        const size_t shift = shape == RISING ? y : shape == FALLING ? rows - 1 - y : y % 2;
         for (size_t x = 0; x < columns; ++x)
             gray.first[(ptrdiff_t)y * gray.stride + (ptrdiff_t)x] =
-                level[falling ? x + rows - 1 - y : x + y];
+                random_bits() % 8 < noise ? (uint8_t)random_bits() : level[x + shift];
+    }
     hold(nb, &gray, width, height);
     free(level);
     free(gray.memory);
@@ -463,6 +498,7 @@ int main(void) {
     static const int widths[] = {1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 255, 256, 257, 300};
     static const int radii[] = {1, 2, 3, 5, 10};
     static const int points[] = {1, 4, 8, 12, 16};
+    static const unsigned noises[] = {0, 4, 5};
     const size_t n_widths = sizeof widths / sizeof widths[0];
     const lbpmap_kernels *k;
     for (size_t row = 0; (k = lbpmap_kernels_at(row)) != NULL; ++row) {
@@ -494,9 +530,10 @@ int main(void) {
                         continue;
                     flat_levels(&nb);
                     for (size_t w = 0; w < n_widths; ++w)
-                        slope_picture(&nb, (size_t)widths[w], 1 + random_bits() % 40);
-                    slope_picture(&nb, 521, 33);
-                    slope_picture(&nb, 4127, 9);
+                        slope_picture(&nb, (size_t)widths[w], 1 + random_bits() % 40, 0);
+                    for (size_t n = 0; n < 9; ++n)
+                        slope_picture(&nb, 521, 17, noises[n % 3]);
+                    slope_picture(&nb, 4127, 9, 0);
                 }
     for (int arithmetic = 0; arithmetic < 2; ++arithmetic) {
         for (size_t f = 0; f < sizeof families / sizeof families[0]; ++f)
@@ -505,6 +542,7 @@ int main(void) {
         close_calls(5, NULL, (lbpmap_arithmetic)arithmetic);
         close_calls(10, NULL, (lbpmap_arithmetic)arithmetic);
     }
+    large_planes();
     check(lbpmap_kernels_at((size_t)-1) == NULL, "past the table", "", 0, 0, 0);
     refusals();
     printf("%d passed, %d failed\n", passed, failed);
