@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -135,24 +134,3 @@ def test_the_core_compiles_without_warnings_as_c99():
         ["cc", "-std=c99", *warnings, "-fsyntax-only", *sources], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-
-
-def run_doctests(*arguments):
-    options = ["-q", "-p", "no:cacheprovider", "--doctest-modules"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
-    assert "passed" in done.stdout
-
-
-def test_doctests():
-    run_doctests("--ignore-glob=*torch*.py", "lbpmap")
-
-
-def test_doctests_of_modules_on_pytorch():
-    pytest.importorskip("torch")
-    run_doctests(*sorted((ROOT / "lbpmap").rglob("*torch*.py")))
