@@ -1,13 +1,16 @@
 """Both engines beside straight functional PyTorch on the released nets' layout, values checked.
 
-Run ``pytest benchmarks/bench_engines.py -s``. The nets take turns, and medians are compared: on a
-shared machine only ratios within one run mean anything. Training is a forward pass, a backward pass
-and a step of SGD with momentum and decay; the functional code does the same with
-`torch.optim.SGD`.
+    python -m pytest benchmarks/bench_engines.py -s                      one turn: as CI runs it
+    LBPMAP_BENCH=full python -m pytest benchmarks/bench_engines.py -s    more turns; batches of 10
+
+The nets take turns, and medians are compared: on a shared machine only ratios within one run mean
+anything. Training is a forward pass, a backward pass and a step of SGD with momentum and decay; the
+functional code does the same with `torch.optim.SGD`.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 
@@ -19,6 +22,7 @@ from lbpmap.emotion.registry import packaged_folder
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch")
 F = torch.nn.functional
+FULL = os.environ.get("LBPMAP_BENCH") == "full"
 # As the fixture `training_files` says.
 RATE, MOMENTUM, DECAY = 1e-3, 0.9, 5e-4
 
@@ -68,12 +72,12 @@ def tensors(net):
 def in_turns(runs, rounds):
     """Give the median seconds of each, measured in turns."""
     times = {name: [] for name in runs}
-    for turn in range(rounds + 1):
+    for turn in range(rounds + FULL):
         for name, run in runs.items():
             time.sleep(0.2)  # threads of the library before may spin a while for more work
             start = time.perf_counter()
             run()
-            if turn:  # the first warms up
+            if turn >= FULL:  # the first warms up
                 times[name].append(time.perf_counter() - start)
     return {name: statistics.median(each) for name, each in times.items()}
 
@@ -87,7 +91,7 @@ def report(benchmark, found, batch):
     )
 
 
-@pytest.mark.parametrize("batch", [1, 10])
+@pytest.mark.parametrize("batch", [1] + FULL * [10])
 def test_forward(benchmark, deploy, weights, batch):
     nets = {name: new_net(deploy, weights, batch, engine=name) for name in ("numpy", "torch")}
     params = tensors(weights)
@@ -101,7 +105,7 @@ def test_forward(benchmark, deploy, weights, batch):
         return F.softmax(straight(params, tensor), 1)
 
     runs = {"straight": functional, **{name: net.forward for name, net in nets.items()}}
-    found = in_turns(runs, max(3, 15 // batch))
+    found = in_turns(runs, max(3, 15 // batch) if FULL else 1)
     with torch.no_grad():
         expected = straight(params, tensor).numpy()
     for net in nets.values():
@@ -110,7 +114,7 @@ def test_forward(benchmark, deploy, weights, batch):
     benchmark.pedantic(nets["numpy"].forward, rounds=1)
 
 
-@pytest.mark.parametrize("batch", [2, 10])
+@pytest.mark.parametrize("batch", [2] + FULL * [10])
 def test_training_step(benchmark, deploy, weights, training_files, tmp_path, batch):
     rng = np.random.default_rng(0)
     x = rng.uniform(-1, 1, (batch, 3, 224, 224)).astype(np.float32)
@@ -141,6 +145,6 @@ def test_training_step(benchmark, deploy, weights, training_files, tmp_path, bat
             expected = start.data - p.detach().numpy()
             apart = np.abs((start.data - blob.data) - expected).max()
             assert apart <= 1e-3 * np.abs(expected).max() + 1e-7, name
-    found = in_turns({"straight": functional, "solver": lambda: solver.step(1)}, 3)
+    found = in_turns({"straight": functional, "solver": lambda: solver.step(1)}, 3 if FULL else 1)
     report(benchmark, found, batch)
     benchmark.pedantic(lambda: solver.step(1), rounds=1)

@@ -1,6 +1,7 @@
 """Finding faces in a picture of 640 x 480, and cutting one out.
 
-    python -m pytest benchmarks/bench_faces.py -s
+    python -m pytest benchmarks/bench_faces.py -s                      small: as CI runs it
+    LBPMAP_BENCH=full python -m pytest benchmarks/bench_faces.py -s    longer turns, eight pictures
 
 MTCNN needs its files: the folder `mtcnn` in the reference data's `models`, beside the checkout or
 where LBPMAP_SHARED says. It is timed in turns with OpenCV's cascade of Haar features and with
@@ -23,8 +24,8 @@ from lbpmap.faces.views import Views
 from lbpmap.speed.timing import in_turns
 
 FULL = os.environ.get("LBPMAP_BENCH") == "full"
-SECONDS = 10.0 if FULL else 1.0
-BATCH = 8
+SECONDS, ROUNDS = (10.0, 3) if FULL else (0.1, 1)
+BATCH = 8 if FULL else 2
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def test_detect(benchmark, mtcnn, crowd):
     for name, seconds in medians.items():
         print(f"\n{name}: {1e3 * seconds:.1f} ms, finds {found[name]}", end="")
     benchmark.extra_info.update({name: round(1e3 * s, 1) for name, s in medians.items()})
-    benchmark.pedantic(calls["mtcnn"], rounds=3)
+    benchmark.pedantic(calls["mtcnn"], rounds=ROUNDS)
 
 
 def test_detect_all(benchmark, mtcnn, crowd):
@@ -88,7 +89,7 @@ def test_detect_all(benchmark, mtcnn, crowd):
     medians = {name: 1e3 * s / BATCH for name, s in in_turns(calls, SECONDS).items()}
     print("\n" + ", ".join(f"{name} {ms:.1f} ms a picture" for name, ms in medians.items()))
     benchmark.extra_info.update(medians)
-    benchmark.pedantic(calls["together"], rounds=2)
+    benchmark.pedantic(calls["together"], rounds=ROUNDS)
 
 
 @pytest.mark.parametrize("size", [None, 48])

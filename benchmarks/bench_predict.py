@@ -1,10 +1,10 @@
 """From files to a table beside the bare net: what reading, mapping and writing cost on top.
 
     python -m pytest benchmarks/bench_predict.py -s                      as CI runs it
-    LBPMAP_BENCH=full python -m pytest benchmarks/bench_predict.py -s    more pictures, more turns
+    LBPMAP_BENCH=full python -m pytest benchmarks/bench_predict.py -s    batches of 32, more turns
 
 The released layout with random weights looks at JPEG files of 143 x 181, the size of the authors'
-crops, 32 at a time. The bare net is shown as many blobs of 32 that lie in memory. The two take
+crops, a batch at a time. The bare net is shown as many such blobs that lie in memory. The two take
 turns; the median of the turns' ratios says how much of the net's throughput is left. Each row of
 the table is checked against the bare net's answer.
 """
@@ -28,8 +28,7 @@ from lbpmap.predict.pipeline import Looks
 from lbpmap.predict.tables import Shape
 
 FULL = os.environ.get("LBPMAP_BENCH") == "full"
-PICTURES, TURNS = (160, 7) if FULL else (64, 1)
-BATCH = 32
+PICTURES, BATCH, TURNS = (160, 32, 7) if FULL else (16, 8, 1)
 NAME = "bench_cyclic_lbp"
 
 

@@ -239,7 +239,7 @@ def test_an_interruption_comes_through(monkeypatch):
 def test_four_thousand_codes():
     distances = code_distance("circular_emd", 12)
     start = embed(distances, criterion="classical")
-    found = embed(distances, max_iterations=2)
+    found = embed(distances, init=start.coordinates, max_iterations=2)
     assert found.coordinates.shape == (4096, 3)
     assert found.stress < start.stress
 

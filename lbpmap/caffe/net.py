@@ -99,10 +99,15 @@ class Net(Weighted):
     ) -> None:
         check_path("Net: model", model, "a prototxt")
         phase, weights = net_arguments(args, phase, weights)
-        state = graph.NetState(phase=phase, level=level, stage=stages or ())
-        self._assemble(os.fspath(model), prototxt.read_net(model), state, engine)
+        self._open(model, phase, level, list(stages or ()), engine)
         if weights is not None:
             self.copy_from(weights)
+
+    def _open(
+        self, model: PathLike, phase: int, level: int, stages: list[str], own_engine: str | None
+    ) -> None:
+        state = graph.NetState(phase=phase, level=level, stage=stages)
+        self._assemble(os.fspath(model), prototxt.read_net(model), state, own_engine)
 
     @classmethod
     def of_message(cls, description: Message, source: str, state: Message) -> Net:

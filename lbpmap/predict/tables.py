@@ -176,9 +176,14 @@ def from_row(row: Mapping[str, Any], settings: Settings) -> tuple[Record, Face |
     KeyError
         When a column is missing.
     """
-    record = Record(row["path"], (), row["frame"], row["time"], row["error"])
-    if row["face"] is None:
-        return record, None
+    return _record_of(row), None if row["face"] is None else _face_of_columns(row, settings)
+
+
+def _record_of(row: Mapping[str, Any]) -> Record:
+    return Record(row["path"], (), row["frame"], row["time"], row["error"])
+
+
+def _face_of_columns(row: Mapping[str, Any], settings: Settings) -> Face:
     together = tuple(row[_column_of(label)] for label in settings.labels)
     told_apart = _told_apart(settings)
     by_net = {
@@ -189,7 +194,7 @@ def from_row(row: Mapping[str, Any], settings: Settings) -> tuple[Record, Face |
     }
     marks = tuple((row[f"{name}_x"], row[f"{name}_y"]) for name in _MARKS)
     box = tuple(row[name] for name in _BOX)
-    return record, Face(
+    return Face(
         by_net,
         together,
         box=None if set(box) == {None} else box,
@@ -259,14 +264,14 @@ def from_object(row: Mapping[str, Any], settings: Settings) -> tuple[Record, Fac
     KeyError
         When a label or a net is missing.
     """
-    record = Record(row["path"], (), row["frame"], row["time"], row["error"])
-    if row["face"] is None:
-        return record, None
+    return _record_of(row), None if row["face"] is None else _face_of_fields(row, settings)
 
+
+def _face_of_fields(row: Mapping[str, Any], settings: Settings) -> Face:
     def in_order(values: Mapping[str, float]) -> tuple[float, ...]:
         return tuple(values[label] for label in settings.labels)
 
-    return record, Face(
+    return Face(
         {net["name"]: in_order(row["nets"][net["name"]]) for net in settings.nets},
         in_order(row["probabilities"]),
         box=row["box"] and tuple(row["box"]),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from lbpmap.caffe.layers import on_numpy
 from lbpmap.caffe.layers.plan import Layer, Plan, Workspace
 from lbpmap.caffe.layers.shapes import plan
 
+STAND_IN = Path(__file__).with_name("stand_in")
 TINY = """
 name: "tiny"
 layer {
@@ -258,3 +262,56 @@ def layer_net(text_file: Callable[..., Path]) -> Callable[..., caffe.Net]:
         return net
 
     return make
+
+
+@pytest.fixture(scope="session")
+def in_place() -> str:
+    """Give the text of a net with layers in place, two branches and a blob that nobody reads."""
+    return """
+layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 1 dim: 3 dim: 6 dim: 6 } } }
+layer { name: "neg" type: "Power" bottom: "x" top: "x" power_param { scale: -1 } }
+layer { name: "conv.1" type: "Convolution" bottom: "x" top: "y"
+  convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: "xavier" } } }
+layer { name: "bn" type: "BatchNorm" bottom: "y" top: "y" }
+layer { name: "relu" type: "ReLU" bottom: "y" top: "y" }
+layer { name: "drop" type: "Dropout" bottom: "y" top: "y" }
+layer { name: "left" type: "Flatten" bottom: "y" top: "left" }
+layer { name: "right" type: "Reduction" bottom: "y" top: "right" reduction_param { axis: 1 } }
+layer { name: "quiet" type: "Silence" bottom: "right" }
+"""
+
+
+def close_worker() -> None:
+    """End the worker that makes nets now."""
+    from lbpmap.caffe.real import link
+
+    while link._current:
+        link._current.pop().close()
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Let nets be made by the stand-in; give the link to its process."""
+    from lbpmap.caffe.real import link
+
+    monkeypatch.setenv("PYTHONPATH", str(STAND_IN))
+    monkeypatch.setenv(link.VARIABLE, shlex.quote(sys.executable))
+    close_worker()
+    caffe.set_engine("real")
+    yield link._current[0]
+    caffe.set_engine("auto")
+    close_worker()
+
+
+@pytest.fixture
+def net_of(stand_in: Any, text_file: Callable[..., Path]) -> Callable[..., caffe.Net]:
+    """Give a function that makes a net of a text of words."""
+    return lambda words="": caffe.Net(text_file(words), caffe.TEST)
+
+
+def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    """Wait for something that happens in another process."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)

@@ -417,22 +417,8 @@ def test_mtcnn(onnx, shared, tmp_path, check_equal, name, side):
                 check_equal(got[blob], wanted[blob])
 
 
-IN_PLACE = """
-layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 1 dim: 3 dim: 6 dim: 6 } } }
-layer { name: "neg" type: "Power" bottom: "x" top: "x" power_param { scale: -1 } }
-layer { name: "conv.1" type: "Convolution" bottom: "x" top: "y"
-  convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: "xavier" } } }
-layer { name: "bn" type: "BatchNorm" bottom: "y" top: "y" }
-layer { name: "relu" type: "ReLU" bottom: "y" top: "y" }
-layer { name: "drop" type: "Dropout" bottom: "y" top: "y" }
-layer { name: "left" type: "Flatten" bottom: "y" top: "left" }
-layer { name: "right" type: "Reduction" bottom: "y" top: "right" reduction_param { axis: 1 } }
-layer { name: "quiet" type: "Silence" bottom: "right" }
-"""
-
-
-def test_layers_in_place_become_tensors_of_their_own(onnx, text_file, tmp_path):
-    net = caffe.Net(text_file(IN_PLACE), caffe.TEST)
+def test_layers_in_place_become_tensors_of_their_own(onnx, text_file, in_place, tmp_path):
+    net = caffe.Net(text_file(in_place), caffe.TEST)
     net.params["bn"][1].data[...] = 1
     net.params["bn"][2].data[...] = 2
     made = export(net, tmp_path / "net.onnx")

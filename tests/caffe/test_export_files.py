@@ -13,23 +13,10 @@ import pytest
 from lbpmap import caffe
 from lbpmap.caffe.export import FORMS, export, export_files, read_about
 
-IN_PLACE = """
-layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 1 dim: 3 dim: 6 dim: 6 } } }
-layer { name: "neg" type: "Power" bottom: "x" top: "x" power_param { scale: -1 } }
-layer { name: "conv.1" type: "Convolution" bottom: "x" top: "y"
-  convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: "xavier" } } }
-layer { name: "bn" type: "BatchNorm" bottom: "y" top: "y" }
-layer { name: "relu" type: "ReLU" bottom: "y" top: "y" }
-layer { name: "drop" type: "Dropout" bottom: "y" top: "y" }
-layer { name: "left" type: "Flatten" bottom: "y" top: "left" }
-layer { name: "right" type: "Reduction" bottom: "y" top: "right" reduction_param { axis: 1 } }
-layer { name: "quiet" type: "Silence" bottom: "right" }
-"""
 
-
-def test_parameters_in_pycaffes_order(tmp_path, text_file):
+def test_parameters_in_pycaffes_order(tmp_path, text_file, in_place):
     numpy = pytest.importorskip("safetensors.numpy")
-    net = caffe.Net(text_file(IN_PLACE), caffe.TEST)
+    net = caffe.Net(text_file(in_place), caffe.TEST)
     made = export(net, tmp_path / "net.safetensors", arrays={"mean": np.ones((3, 2))})
     held = numpy.load_file(made.path)
     assert set(held) == {"conv.1.0", "conv.1.1", "bn.0", "bn.1", "bn.2", "mean"}
@@ -90,7 +77,7 @@ layer { name: "loss" type: "SoftmaxWithLoss" bottom: "x" bottom: "t" top: "l" }
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
-def test_what_has_no_form_is_one_line(text_file, tmp_path, suffix):
+def test_what_has_no_form_is_one_line(text_file, in_place, tmp_path, suffix):
     for package in ("onnxruntime", "onnx", "torch"):
         pytest.importorskip(package)
     path = tmp_path / f"net{suffix}"
@@ -100,7 +87,7 @@ def test_what_has_no_form_is_one_line(text_file, tmp_path, suffix):
     with pytest.raises(ValueError, match=r"DummyData\): reads data of its own; export the deploy"):
         export(caffe.Net(text_file(data), caffe.TEST), path)
     with pytest.raises(ValueError, match="is in the TRAIN phase"):
-        export(caffe.Net(text_file(IN_PLACE), caffe.TRAIN), path)
+        export(caffe.Net(text_file(in_place), caffe.TRAIN), path)
     assert [each.name for each in tmp_path.iterdir()] == ["net.prototxt"]
 
 
@@ -135,8 +122,10 @@ def test_a_net_that_gives_nothing_is_refused(onnx, text_file, tmp_path):
         export(caffe.Net(text_file(text), caffe.TEST), tmp_path / "net.onnx")
 
 
-def test_weights_of_another_net_and_python_layers_are_refused(tmp_path, tiny_weights, text_file):
-    other = text_file(IN_PLACE, "other.prototxt")
+def test_weights_of_another_net_and_python_layers_are_refused(
+    tmp_path, tiny_weights, text_file, in_place
+):
+    other = text_file(in_place, "other.prototxt")
     with pytest.raises(ValueError, match=r"has no weights for conv\.1, bn of .*other\.prototxt"):
         export_files(other, tiny_weights, tmp_path / "net.safetensors")
     python = text_file('layer { name: "p" type: "Python" python_param { module: "os" } }', "p.txt")

@@ -118,4 +118,4 @@ def test_opening_costs_little_more_than_reading(deploy, weights):
         caffe.Net(deploy, path, caffe.TEST)
         opens.append(time.perf_counter() - start)
     # benchmarks/bench_nets.py reports the ratio; here is room for a machine that does more at once.
-    assert np.median(opens) < 3 * np.median(reads)
+    assert min(opens) < 3 * min(reads)

@@ -4,14 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shlex
-import signal
-import socket
-import subprocess
-import sys
-import textwrap
-import time
-import types
 from pathlib import Path
 
 import numpy as np
@@ -24,31 +16,7 @@ if os.name != "posix":
 
 from lbpmap.caffe.real import link, worker
 
-STAND_IN = Path(__file__).with_name("stand_in")
-
-
-def close_worker():
-    """End the worker that makes nets now."""
-    while link._current:
-        link._current.pop().close()
-
-
-@pytest.fixture
-def engine(monkeypatch):
-    """Let nets be made by the stand-in."""
-    monkeypatch.setenv("PYTHONPATH", str(STAND_IN))
-    monkeypatch.setenv(link.VARIABLE, shlex.quote(sys.executable))
-    close_worker()
-    caffe.set_engine("real")
-    yield link._current[0]
-    caffe.set_engine("auto")
-    close_worker()
-
-
-@pytest.fixture
-def net_of(engine, text_file):
-    """Give a function that makes a net of a text of words."""
-    return lambda words="": caffe.Net(text_file(words), caffe.TEST)
+from .conftest import until
 
 
 def maps(process):
@@ -58,22 +26,6 @@ def maps(process):
     except OSError:
         pytest.skip("no /proc to see maps in")
     return text.count("lbpmap-caffe")
-
-
-def until(condition, seconds=10):
-    """Wait for something that happens in another process."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-def runs(process):
-    """Whether a process is there, and no zombie."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_a_net_is_one_of_this_package_and_says_what_it_is_of(net_of):
@@ -173,11 +125,11 @@ def test_shapes_change(net_of):
     assert old.shape == (4, 5)
 
 
-def test_memory_is_given_back(net_of, engine):
+def test_memory_is_given_back(net_of, stand_in):
     def mapped():
         """Count pieces on both sides, after a call in which they are given back."""
         caffe.set_random_seed(1)
-        there, here = maps(engine.hello["pid"]), maps(os.getpid())
+        there, here = maps(stand_in.hello["pid"]), maps(os.getpid())
         assert there == here
         return there
 
@@ -194,7 +146,7 @@ def test_memory_is_given_back(net_of, engine):
     kept = net.forward()["out"]
     net.blobs["data"].data[...] = 1
     del net  # at once, without another call
-    assert maps(engine.hello["pid"]) == 1
+    assert maps(stand_in.hello["pid"]) == 1
     assert kept[0, 0] == 2  # what somebody holds stays
     del kept
     assert mapped() == 0
@@ -327,7 +279,7 @@ def test_arrays_of_a_memory_data_layer_stay_the_users(net_of):
         net.set_input_arrays(np.zeros((4, 5, 1, 1)), np.zeros(4, np.float32))
 
 
-def test_solvers(engine, text_file, tmp_path, monkeypatch):
+def test_solvers(stand_in, text_file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text_file("")
     (tmp_path / "out").mkdir()
@@ -364,143 +316,7 @@ def test_solvers(engine, text_file, tmp_path, monkeypatch):
     assert again.iter == 2
 
 
-def test_seeds_reach_caffe(engine):
+def test_seeds_reach_caffe(stand_in):
     caffe.set_random_seed(5)
     with pytest.raises(AttributeError, match=r"caffe\.set_mode_gpu: .*set_mode_gpu"):
         caffe.set_mode_gpu()  # which the stand-in has not
-
-
-def test_a_worker_that_is_killed(net_of, engine):
-    net = net_of()
-    os.kill(engine.hello["pid"], signal.SIGKILL)
-    with pytest.raises(RuntimeError, match=r"Net\.forward: the process that ran Caffe has ended"):
-        net.forward()
-    until(lambda: not Path(engine.hello["folder"]).exists())
-    assert net_of().forward(data=np.ones((4, 5)))["out"][0, 0] == 2
-
-
-def test_an_interrupt_in_the_midst_of_a_call(net_of, engine):
-    net = net_of("sleep")
-
-    def interrupt(number, frame):
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, 0.2)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            net.forward()
-    finally:
-        signal.signal(signal.SIGALRM, before)
-    assert not runs(engine.hello["pid"])
-    with pytest.raises(RuntimeError, match="it was interrupted"):
-        net.forward()
-    assert net_of().forward(data=np.ones((4, 5)))["out"][0, 0] == 2
-
-
-def test_another_process_cannot_use_a_net(net_of, engine, monkeypatch):
-    net = net_of()
-    monkeypatch.setattr(engine, "_owner", 0)
-    with pytest.raises(RuntimeError, match="cannot be used in a forked process"):
-        net.forward()
-
-
-@pytest.mark.parametrize("how", ["killed in a call", "ended well"])
-def test_no_worker_outlives_its_parent(net_of, engine, text_file, how):
-    script = f"""
-    import sys
-    from lbpmap import caffe
-    net = caffe.Net({str(text_file("sleep"))!r}, caffe.TEST, engine="real")
-    about = net.handle.link.hello
-    print(about["pid"], about["folder"], flush=True)
-    if {how == "killed in a call"}:
-        net.forward()
-    """
-    command = [sys.executable, "-c", textwrap.dedent(script)]
-    path = os.pathsep.join([*filter(None, sys.path), str(STAND_IN)])
-    env = {**os.environ, "PYTHONPATH": path}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as parent:
-        process, folder = parent.stdout.readline().split()
-        if how == "killed in a call":
-            assert runs(process) or not Path("/proc").is_dir()
-            parent.kill()
-    until(lambda: not runs(process) and not Path(folder).exists())
-
-
-@pytest.mark.parametrize(
-    ("command", "why"),
-    [
-        ("nonesuch-python", "No such file or directory"),
-        ("false", "it ended without a word"),
-        (f"{shlex.quote(sys.executable)} -S -c 'raise SystemExit(chr(33))' --", "!"),
-    ],
-)
-def test_a_command_that_cannot_be_used(monkeypatch, command, why):
-    monkeypatch.setenv(link.VARIABLE, command)
-    with pytest.raises(RuntimeError, match="no Caffe with a Net can be imported by") as e:
-        caffe.set_engine("real")
-    assert why in str(e.value)
-    assert "\n" not in str(e.value)
-
-
-def test_an_empty_package_of_that_name_does_not_count(monkeypatch, tmp_path):
-    (tmp_path / "caffe").mkdir()
-    (tmp_path / "caffe" / "__init__.py").write_text("")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.delenv(link.VARIABLE, raising=False)
-    with pytest.raises(RuntimeError, match="has no Net: it is an empty package of that name"):
-        caffe.set_engine("real")
-
-
-def test_warnings_of_its_imports_do_not_matter(monkeypatch, tmp_path):
-    source = (STAND_IN / "caffe.py").read_text()
-    (tmp_path / "caffe.py").write_text(f"import warnings\nwarnings.warn('old')\n{source}")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setenv("PYTHONWARNINGS", "error")
-    monkeypatch.setenv(link.VARIABLE, shlex.quote(sys.executable))
-    there = link.Link(link.command())
-    assert there.hello["version"] == "0.stand-in"
-    there.close()
-
-
-def test_the_worker_runs_by_its_path_too(tmp_path):
-    ours, theirs = socket.socketpair()
-    command = [sys.executable, worker.__file__]
-    env = {**os.environ, "PYTHONPATH": str(STAND_IN)}
-    with ours, theirs, subprocess.Popen(command, stdin=theirs.fileno(), env=env) as process:
-        theirs.close()
-        hello, _ = worker.receive(ours)
-        assert hello["layer_types"] == ["Double", "Input"]
-        ours.close()
-        assert process.wait(10) in (0, 128 + signal.SIGKILL)
-
-
-def test_messages_that_are_none_are_refused():
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        worker.send(ours, {"a": 1})
-        assert worker.receive(theirs) == ({"a": 1}, [])
-        ours.sendall(worker.HEADER.pack(10, 3))
-        with pytest.raises(ValueError, match="3 file descriptors and 10 bytes announced, 0 came"):
-            worker.receive(theirs)
-        ours.sendall(worker.HEADER.pack(2**31, 0))
-        with pytest.raises(ValueError, match="bytes announced"):
-            worker.receive(theirs)
-        ours.sendall(worker.HEADER.pack(10, 0) + b"half")
-        ours.close()
-        with pytest.raises(EOFError):
-            worker.receive(theirs)
-
-
-def test_load_image_is_mended_from_outside():
-    def imread(name, as_gray=False):
-        return name, as_gray
-
-    skimage = types.SimpleNamespace(io=types.SimpleNamespace(imread=imread), img_as_float=4)
-    real = types.SimpleNamespace(io=types.SimpleNamespace(skimage=skimage))
-    worker.mend(real)
-    assert real.io.skimage.io.imread("a.png", as_grey=True) == ("a.png", True)
-    assert real.io.skimage.io.imread("a.png", as_gray=True) == ("a.png", True)
-    assert real.io.skimage.img_as_float == 4
-    assert skimage.io.imread is imread  # the installed package is as it was
-    worker.mend(types.SimpleNamespace())

@@ -1,12 +1,15 @@
-"""A small net in a folder of its own, laid out as the released ones are."""
+"""A small net in a folder of its own, laid out as the released ones are; runs of a tiny one."""
 
 from __future__ import annotations
+
+import csv
+import sys
 
 import numpy as np
 import pytest
 
-from lbpmap import caffe
-from lbpmap.emotion import synthetic
+from lbpmap import caffe, pictures
+from lbpmap.emotion import preparing, runs, sources, synthetic
 
 LABELS = ["Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise"]
 
@@ -36,6 +39,17 @@ weights = "small.caffemodel"
 mean = "mean.binaryproto"
 """
 
+COMMAND = [sys.executable, "-c", "import sys; from lbpmap.cli import main; sys.exit(main())"]
+
+
+def table(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def picture(rng):
+    return rng.integers(0, 256, (40, 44, 3), np.uint8)
+
 
 @pytest.fixture
 def make_net(tmp_path, monkeypatch):
@@ -64,3 +78,76 @@ def make_net(tmp_path, monkeypatch):
         return folder
 
     return make
+
+
+RANDOM = """
+layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
+layer { name: "drop" type: "Dropout" bottom: "conv" top: "conv" }
+"""
+SOLVER = """
+net: "train_val.prototxt" type: "Adam" base_lr: 0.002 lr_policy: "step" gamma: 0.5 stepsize: 8
+momentum: 0.9 momentum2: 0.999 weight_decay: 0.001 max_iter: 20
+"""
+
+
+@pytest.fixture
+def one_thread():
+    """Let nets this small run on one thread: two would mostly wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def source(tmp_path, write_learner):
+    """Give the folder of a tiny net without weights."""
+    labels = ["steep", "flat", "both"]
+    folder = write_learner(tmp_path / "tiny", labels, width=6, between=RANDOM)
+    (folder / "solver.prototxt").write_text(SOLVER)
+    return folder
+
+
+@pytest.fixture
+def faces(tmp_path):
+    """Give a folder of pictures whose stripes tell their label."""
+    rng = np.random.default_rng(5)
+    rows, columns = np.indices((20, 18))
+    for label, along in (("flat", rows), ("steep", columns), ("both", rows + columns)):
+        folder = tmp_path / "faces" / label
+        folder.mkdir(parents=True)
+        for k in range(10):
+            stripes = (along + rng.integers(5)) // 2 % 2 * 150
+            noise = rng.integers(0, 60, stripes.shape)
+            pictures.write_png(folder / f"{label}{k}.png", (stripes + noise).astype(np.uint8))
+    return tmp_path / "faces"
+
+
+@pytest.fixture
+def new_run(tmp_path, source, faces):
+    """Give a function that prepares a run from scratch."""
+
+    def make(name="run", **options):
+        chosen = {"scratch": True, "batch": 6, "validate_every": 4, "seed": 2, **options}
+        data = chosen.pop("data", faces)
+        return preparing.prepare_run(
+            tmp_path / name, data, sources.find_source(source), preparing.Options(**chosen)
+        )
+
+    return make
+
+
+def last_weights(folder, iteration=20):
+    return runs.snapshot_files(folder, iteration)[0].read_bytes()
+
+
+def log(folder):
+    return table(folder / "log.csv")
+
+
+def what_was_learned(folder):
+    """Give a log's columns that do not depend on the clock."""
+    timed = ("pictures_per_second", "loader_pictures_per_second", "seconds_waited")
+    return [{k: v for k, v in row.items() if k not in timed} for row in log(folder)]

@@ -43,7 +43,7 @@ def text(folder, name="train_val"):
 
 
 def shapes(net):
-    return {name: [b.data.shape for b in blobs] for name, blobs in net.params.items()}
+    return {name: [b.shape for b in blobs] for name, blobs in net.params.items()}
 
 
 def total(net):

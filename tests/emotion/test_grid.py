@@ -5,59 +5,28 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lbpmap import pictures
 from lbpmap.cli import main
 from lbpmap.emotion import synthetic
 
 torch = pytest.importorskip("torch", reason="training needs PyTorch")
 
-NET = """
-layer {{ name: "data" type: "Input" top: "data"
-  input_param {{ shape {{ dim: 1 dim: 3 dim: 12 dim: 12 }} }} }}
-layer {{ name: "conv" type: "Convolution" bottom: "data" top: "conv"
-  convolution_param {{ num_output: {width} kernel_size: 3 stride: 2 }} }}
-layer {{ name: "ip" type: "InnerProduct" bottom: "conv" top: "ip"
-  inner_product_param {{ num_output: 2 }} }}
-layer {{ name: "prob" type: "Softmax" bottom: "ip" top: "prob" }}
-"""
-MODEL = """
-name = "{name}"
-representation = "{representation}"
-labels = ["a", "b"]
-[input]
-size = 16
-crop = 12
-[files]
-deploy = "deploy.prototxt"
-weights = "w.caffemodel"
-mean = "mean.binaryproto"
-"""
-
 
 @pytest.fixture
-def nets(tmp_path):
+def nets(tmp_path, write_learner):
     """Give a folder of nets: two widths, each for two representations."""
     for width, architecture in ((2, "thin"), (5, "wide")):
         for representation in ("rgb", "lbp"):
             folder = tmp_path / "nets" / f"{architecture}_{representation}"
-            folder.mkdir(parents=True)
-            (folder / "deploy.prototxt").write_text(NET.format(width=width))
-            described = MODEL.format(name=folder.name, representation=representation)
-            (folder / "model.toml").write_text(described)
+            write_learner(folder, ["a", "b"], width=width, representation=representation)
             synthetic.write_random_weights(folder / "deploy.prototxt", folder / "w.caffemodel")
     return tmp_path / "nets"
 
 
 @pytest.fixture
-def faces(tmp_path):
+def faces(tmp_path, write_ramps):
     rng = np.random.default_rng(1)
     for part, count in (("train", 8), ("val", 6), ("test", 6)):
-        for label, step in (("a", 40), ("b", 4)):
-            folder = tmp_path / "faces" / part / label
-            folder.mkdir(parents=True)
-            for k in range(count):
-                ramp = np.arange(20)[:, None] * step + rng.integers(0, 30, (20, 18))
-                pictures.write_png(folder / f"{k}.png", (ramp % 256).astype(np.uint8))
+        write_ramps(tmp_path / "faces" / part, count, rng)
     return tmp_path / "faces"
 
 

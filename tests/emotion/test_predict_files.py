@@ -9,7 +9,6 @@ import re
 import resource
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,8 @@ from lbpmap.predict import html, journal, outputs
 from lbpmap.predict.records import Face, Record, Settings, from_json, to_json
 from lbpmap.predict.tables import Shape
 
+from .conftest import COMMAND, table
+
 RNG = np.random.default_rng(8)
 MADE_WITH = Settings(
     labels=("sad", "glad, or so"),
@@ -35,7 +36,6 @@ MADE_WITH = Settings(
     every=0.5,
     version="1",
 )
-COMMAND = [sys.executable, "-c", "import sys; from lbpmap.cli import main; sys.exit(main())"]
 
 
 @pytest.fixture
@@ -139,11 +139,6 @@ def test_a_file_of_other_nets_is_refused(ending, tmp_path):
     path.write_bytes(b"what else\n")
     with pytest.raises(ValueError, match=r"table\."):
         list(outputs.read(path, MADE_WITH))
-
-
-def table(path):
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_a_row_an_input_in_every_format(nets, faces, tmp_path, capsys):

@@ -15,7 +15,7 @@ import tomli_w
 from lbpmap import caffe
 from lbpmap.cli import main
 from lbpmap.emotion import synthetic
-from lbpmap.models import download
+from lbpmap.models import download, fetch, known
 from lbpmap.models.download import Patience
 
 DEPLOY = """
@@ -38,6 +38,15 @@ QUIET = {"say": lambda *_: None, "progress": lambda *_: None}
 
 def sha256(raw):
     return hashlib.sha256(raw).hexdigest()
+
+
+def fetch_weights(root, **options):
+    one = known.load()["one"]
+    return fetch.fetch(one, one.file("tiny.caffemodel"), root, **QUIET, **options)
+
+
+def part(tmp_path):
+    return tmp_path / "cache" / "downloads" / "one" / "tiny.caffemodel.part"
 
 
 @pytest.fixture(scope="session")

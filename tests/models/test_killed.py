@@ -80,7 +80,8 @@ def test_an_import_that_is_ended_leaves_no_half_file(run, root, files, packed, n
 
 
 def test_one_that_waits_for_another_goes_on_when_that_is_killed(root, files, packed):
-    first = start(SLOW, "import", packed)
+    # It is still there when the second one has started, however busy the machine is.
+    first = start(SLOW.replace("sleep(0.05)", "sleep(3)"), "import", packed)
     wait_until(has(root / ".incoming" / "one" / "tiny.caffemodel", 16_000))
     second = start(SLOW, "import", packed)
     assert "another lbpmap is writing there; waiting for it" in second.stderr.readline()

@@ -1,4 +1,4 @@
-"""What the demo notebook of the released nets does, for five pictures; what it draws is kept."""
+"""What the demo notebook of the released nets does, for a few pictures; what it draws is kept."""
 
 import sys
 

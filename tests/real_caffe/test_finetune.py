@@ -5,53 +5,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lbpmap import caffe, pictures
+from lbpmap import caffe
 from lbpmap.emotion import finetune, preparing, runs, sources, synthetic
 
 pytestmark = pytest.mark.real_caffe
 pytest.importorskip("torch", reason="training needs PyTorch")
 
 # Nothing random, and nothing that rounding could decide.
-NET = """
-layer { name: "data" type: "Input" top: "data"
-  input_param { shape { dim: 1 dim: 3 dim: 12 dim: 12 } } }
-layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
-  convolution_param { num_output: 5 kernel_size: 3 stride: 2 } }
-layer { name: "tanh" type: "TanH" bottom: "conv" top: "conv" }
-layer { name: "ip" type: "InnerProduct" bottom: "conv" top: "ip"
-  inner_product_param { num_output: 2 } }
-layer { name: "prob" type: "Softmax" bottom: "ip" top: "prob" }
-"""
-MODEL = """
-name = "tiny"
-representation = "rgb"
-labels = ["a", "b"]
-[input]
-size = 16
-crop = 12
-[files]
-deploy = "deploy.prototxt"
-weights = "w.caffemodel"
-mean = "mean.binaryproto"
-"""
+SMOOTH = 'layer { name: "tanh" type: "TanH" bottom: "conv" top: "conv" }'
 SOLVER = 'base_lr: 1e-4 lr_policy: "step" gamma: 0.5 stepsize: 6 momentum: 0.9 weight_decay: 0.01'
 
 
 @pytest.fixture
-def new_run(tmp_path):
+def new_run(tmp_path, write_learner, write_ramps):
     """Give a function that prepares a run on pictures of two labels, always the same one."""
-    net = tmp_path / "tiny"
-    net.mkdir()
-    (net / "deploy.prototxt").write_text(NET)
-    (net / "model.toml").write_text(MODEL)
+    net = write_learner(tmp_path / "tiny", ["a", "b"], width=5, between=SMOOTH)
     synthetic.write_random_weights(net / "deploy.prototxt", net / "w.caffemodel")
-    rng = np.random.default_rng(0)
-    for label, step in (("a", 40), ("b", 4)):
-        folder = tmp_path / "faces" / label
-        folder.mkdir(parents=True)
-        for k in range(12):
-            ramp = np.arange(20)[:, None] * step + rng.integers(0, 30, (20, 18))
-            pictures.write_png(folder / f"{k}.png", (ramp % 256).astype(np.uint8))
+    write_ramps(tmp_path / "faces", 12, np.random.default_rng(0))
 
     def make(name):
         options = preparing.Options(

@@ -6,7 +6,6 @@ import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lbpmap._arrays import F32
 from lbpmap.caffe import parameters
@@ -14,7 +13,7 @@ from lbpmap.caffe.blob import Blob, Shape
 from lbpmap.caffe.data import memory
 from lbpmap.caffe.formats import hdf5
 from lbpmap.caffe.formats import weights as weights_file
-from lbpmap.caffe.net import Net, net_arguments
+from lbpmap.caffe.net import Net
 from lbpmap.caffe.parameters import PathLike, check_path
 from lbpmap.caffe.real import link
 from lbpmap.caffe.real.handle import Handle, opened
@@ -77,18 +76,9 @@ class RealNet(Net):
     layers: list[RealLayer]  # type: ignore[assignment]
     blobs: OrderedDict[str, RealBlob]  # type: ignore[assignment]
 
-    def __init__(
-        self,
-        model: PathLike,
-        *args: Any,
-        phase: int | None = None,
-        weights: PathLike | None = None,
-        level: int = 0,
-        stages: Sequence[str] | None = None,
-        engine: str | None = None,
+    def _open(
+        self, model: PathLike, phase: int, level: int, stages: list[str], own_engine: str | None
     ) -> None:
-        check_path("Net: model", model, "a prototxt")
-        phase, weights = net_arguments(args, phase, weights)
         there = link.current()
         there.work_here()
         with opened(there, [model], "a prototxt") as (files, names):
@@ -99,11 +89,9 @@ class RealNet(Net):
                 names=names,
                 phase=phase,
                 level=level,
-                stages=list(stages or ()),
+                stages=stages,
             )
         self.adopt(Handle(there, number, os.fspath(model)))
-        if weights is not None:
-            self.copy_from(weights)
 
     @classmethod
     def of_handle(cls, handle: Handle) -> RealNet:
