@@ -132,15 +132,13 @@ def filler(
 
     Any number of threads may run it. Its last argument says how to call the picture in errors.
     """
-    show, isa, scratch = _shower(chosen, function), _isa.chosen(), _Scratch()
-    rule = (spec.size, spec.crop, spec.crops)
+    put, rule = _putter(chosen, spec.size, function), (spec.size, spec.crop, spec.crops)
+
+    def taps(height: int, width: int) -> Taps:
+        return _taps(height, *rule, False), _taps(width, *rule, True)
 
     def fill(picture: U8, blob: F32, which: str) -> None:
-        mapped = show(picture, which)
-        height, width, _ = mapped.shape
-        rows, columns = _taps(height, *rule, False), _taps(width, *rule, True)
-        lines = scratch.take("lines", (12 * spec.size,), np.float32)
-        _kernels.blob(isa, rows, columns, spec.cuts, spec.means, mapped, lines, blob)
+        put(picture, which, taps, spec.cuts, spec.means, blob)
 
     return fill
 
@@ -166,53 +164,70 @@ def cutter(
     mean_follows = np.shape(mean)[1:] == (size, size)
     if mean_follows and len(means) == 1:  # as large as the crop, too
         means = np.concatenate([means, means[:, :, :, ::-1]])
-    show, isa, scratch = _shower(chosen, function), _isa.chosen(), _Scratch()
-    ahead = np.arange(crop, dtype=np.int32)
+    put, ahead = _putter(chosen, size, function), np.arange(crop, dtype=np.int32)
 
     def cut(picture: U8, blob: F32, where: Cut, which: str) -> None:
-        mapped = show(picture, which)
-        height, width, _ = mapped.shape
         right = size - crop - where.column
         columns = where.column + (ahead[::-1] if where.mirrored else ahead)
         place = (where.mirrored, where.row, right if where.mirrored else where.column)
         cuts = np.array([(0, 0, *(place if mean_follows else (0, 0, 0)))], np.int32)
-        _kernels.blob(
-            isa,
-            _kernels.Taps(height, size, where.row + ahead),
-            _kernels.Taps(width, size, np.ascontiguousarray(columns)),
-            cuts,
-            means,
-            mapped,
-            scratch.take("lines", (12 * size,), np.float32),
-            blob[None],
-        )
+
+        def taps(height: int, width: int) -> Taps:
+            return (
+                _kernels.Taps(height, size, where.row + ahead),
+                _kernels.Taps(width, size, np.ascontiguousarray(columns)),
+            )
+
+        put(picture, which, taps, cuts, means, blob[None])
 
     return cut
 
 
-def _shower(chosen: Representation, function: str) -> Callable[[U8, str], U8]:
-    """Give the function that makes of a picture what nets see: RGB pixels, mapped or its own."""
-    interior = _checks.interior(chosen.radius if chosen.table is not None else 0, function, 3)
-    to_mapped = _mapping.mapper(chosen, "released") if chosen.table is not None else _as_rgb
-    scratch = _Scratch()
+# Of the rows and of the columns of a mapped picture.
+Taps = tuple[_kernels.Taps, _kernels.Taps]
 
-    def show(picture: U8, which: str) -> U8:
+
+def _putter(
+    chosen: Representation, size: int, function: str
+) -> Callable[[U8, str, Callable[[int, int], Taps], I32, F32, F32], None]:
+    """Give what makes of a picture what nets see, mapped or as it is, and writes crops of that."""
+    interior = _checks.interior(chosen.radius if chosen.table is not None else 0, function, 3)
+    isa, scratch = _isa.chosen(), _Scratch()
+    to_mapped = _as_rgb if chosen.table is None else _mapping.mapper(chosen, "released")
+    fused = None
+    if chosen.table is not None and chosen.points <= 8:
+        fused = _mapping.ingredients(chosen, "released")
+
+    def put(
+        picture: U8,
+        which: str,
+        taps: Callable[[int, int], Taps],
+        cuts: I32,
+        means: F32,
+        blob: F32,
+    ) -> None:
         height, width, _ = shape = interior(picture.shape[:2], which)
         if max(shape) >= MAX_SIDE:
             raise ValueError(
                 f"{function}: {which} is {height} x {width}, expected sides below {MAX_SIDE}"
             )
-        if chosen.table is None and picture.ndim == 3:
-            return picture
-        gray = picture
-        if picture.ndim == 3:
-            gray = scratch.take("gray", picture.shape[:2], np.uint8)
-            _mapping.gray_into(picture, gray)
+        rows, columns = taps(height, width)
+        lines = scratch.take("lines", (12 * size,), np.float32)
+        rgb = picture if picture.ndim == 3 else None
+        if chosen.table is None and rgb is not None:
+            _kernels.blob(isa, rows, columns, cuts, means, rgb, lines, blob)
+            return
         mapped = scratch.take("mapped", shape, np.uint8)
-        to_mapped(gray, mapped)
-        return mapped
+        if fused is None:
+            to_mapped(picture, mapped)
+            _kernels.blob(isa, rows, columns, cuts, means, mapped, lines, blob)
+            return
+        gray = picture if rgb is None else scratch.take("gray", rgb.shape[:2], np.uint8)
+        _kernels.mapped_blob(
+            isa, *fused, rgb, gray, mapped, rows, columns, cuts, means, lines, blob
+        )
 
-    return show
+    return put
 
 
 class _Scratch(threading.local):

@@ -49,6 +49,21 @@ def blob(
     out: _F32,
 ) -> None: ...
 
+def mapped_blob(
+    isa: int,
+    nb: Neighborhood,
+    table: _U8,
+    rgb: _U8 | None,
+    gray: _U8,
+    mapped: _U8,
+    rows: Taps,
+    columns: Taps,
+    cuts: _I32,
+    means: _F32,
+    scratch: _F32,
+    out: _F32,
+) -> None: ...
+
 class Convolution:
     tiles: int
     def __init__(

@@ -280,6 +280,19 @@ cdef class Taps:
         PyMem_Free(self.c.first)
 
 
+cdef void lay_out(
+    lbpmap_crops *how, lbpmap_crop *crop, Taps rows, Taps columns, const int32_t[:, ::1] cuts,
+    const float[:, :, :, :] means, float[:, :, :, :] out,
+) noexcept:
+    cdef Py_ssize_t k
+    for k in range(out.shape[0]):
+        crop[k].row, crop[k].column = cuts[k, 0], cuts[k, 1]
+        crop[k].mean = &means[cuts[k, 2], 0, cuts[k, 3], cuts[k, 4]]
+    how.rows, how.columns = rows.c, columns.c
+    how.side, how.count, how.crop = out.shape[3], out.shape[0], crop
+    how.mean_plane_stride, how.mean_row_stride = means.strides[1], means.strides[2]
+
+
 def blob(
     int isa,
     Taps rows,
@@ -292,16 +305,43 @@ def blob(
 ):
     cdef lbpmap_crops how
     cdef lbpmap_crop crop[10]
-    cdef Py_ssize_t k
+    lay_out(&how, crop, rows, columns, cuts, means, out)
     with nogil:
-        for k in range(out.shape[0]):
-            crop[k].row, crop[k].column = cuts[k, 0], cuts[k, 1]
-            crop[k].mean = &means[cuts[k, 2], 0, cuts[k, 3], cuts[k, 4]]
-        how.rows, how.columns = rows.c, columns.c
-        how.side, how.count, how.crop = out.shape[3], out.shape[0], crop
-        how.mean_plane_stride, how.mean_row_stride = means.strides[1], means.strides[2]
         lbpmap_kernels_at(isa).blob(
             &how, &rgb[0, 0, 0], rgb.strides[0], &scratch[0], &out[0, 0, 0, 0], out.strides[0])
+
+
+def mapped_blob(
+    int isa,
+    Neighborhood nb,
+    const uint8_t[:, ::1] table,
+    const uint8_t[:, :, :] rgb,  # or None, and `gray` has the picture
+    const uint8_t[:, :] gray,  # with `rgb` room for its grey
+    uint8_t[:, :, :] mapped,
+    Taps rows,
+    Taps columns,
+    const int32_t[:, ::1] cuts,
+    const float[:, :, :, :] means,
+    float[::1] scratch,
+    float[:, :, :, :] out,
+):
+    """Grey, codes, colours and crops: to take the lock again costs a thread what a face does."""
+    cdef lbpmap_crops how
+    cdef lbpmap_crop crop[10]
+    cdef const lbpmap_kernels *kernels = lbpmap_kernels_at(isa)
+    cdef bint coloured = rgb is not None
+    lay_out(&how, crop, rows, columns, cuts, means, out)
+    with nogil:
+        if coloured:
+            kernels.gray(
+                &rgb[0, 0, 0], rgb.strides[0], gray.shape[1], gray.shape[0],
+                <uint8_t *> &gray[0, 0], gray.strides[0])
+        kernels.mapped(
+            &nb.c, &gray[0, 0], gray.strides[0], mapped.shape[1], mapped.shape[0],
+            &table[0, 0], &mapped[0, 0, 0], mapped.strides[0])
+        kernels.blob(
+            &how, &mapped[0, 0, 0], mapped.strides[0], &scratch[0], &out[0, 0, 0, 0],
+            out.strides[0])
 
 
 cdef class Convolution:

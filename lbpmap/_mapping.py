@@ -70,10 +70,15 @@ def gray(rows: U8) -> U8:
     return luma
 
 
+def ingredients(chosen: Representation, code_255: str) -> tuple[_kernels.Neighborhood, U8]:
+    """Give the neighbourhood and the rows of a representation's table."""
+    around = neighborhood(False, chosen.points, chosen.radius, chosen.arithmetic)
+    return around, _rows(chosen, code_255)
+
+
 def mapper(chosen: Representation, code_255: str) -> Kernel:
     """Give the kernel of a representation: rows of a picture -> rows of the mapped picture."""
-    table = _rows(chosen, code_255)
-    around = neighborhood(False, chosen.points, chosen.radius, chosen.arithmetic)
+    around, table = ingredients(chosen, code_255)
     isa = _isa.chosen()
 
     def fused(rows: U8, out: U8) -> None:
@@ -96,8 +101,8 @@ def plane_mapper(chosen: Representation, code_255: str, mean: F32) -> Kernel:
             np.subtract(pixels[..., ::-1].transpose(0, 2, 1), mean[:, None], out=out)
 
         return as_is
-    table = np.ascontiguousarray(_rows(chosen, code_255)[:, ::-1])
-    around = neighborhood(False, chosen.points, chosen.radius, chosen.arithmetic)
+    around, table = ingredients(chosen, code_255)
+    table = np.ascontiguousarray(table[:, ::-1])
     isa = _isa.chosen()
 
     def fused(rows: U8, out: Array) -> None:
