@@ -1,12 +1,17 @@
 """JPEG files of 143 x 181 to blobs of 3 x 224 x 224: the whole way into a net, by picture.
 
-Beside it, in turns: the same with OpenCV alone (which has no interpolated codes: its eight
-comparisons are on the square grid), with Pillow, scikit-image and NumPy, and what no way avoids,
-decoding the file.
+    python -m pytest benchmarks/bench_pipeline.py -s                      small: as CI runs it
+    LBPMAP_BENCH=full python -m pytest benchmarks/bench_pipeline.py -s    longer turns
+
+`pictures.blobs` reads and maps batch after batch; beside it, in turns, a call of `caffe_blob` for
+each picture, the same with OpenCV alone (which has no interpolated codes: its eight comparisons are
+on the square grid), with Pillow, scikit-image and NumPy, and what no way avoids, decoding the file.
+On one thread it is also said how much of the way the kernels take.
 """
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,11 +19,13 @@ import pytest
 from PIL import Image
 
 import lbpmap
-from lbpmap import pictures
+from lbpmap import _isa, _kernels, _mapping, pictures
 from lbpmap.speed import cases, peers
 from lbpmap.speed.timing import in_turns
 
-PICTURES = 8
+FULL = os.environ.get("LBPMAP_BENCH") == "full"
+SECONDS = 20.0 if FULL else 1.0
+PICTURES, BATCH = 32, 8
 MEAN = cases.MEAN
 TABLE = lbpmap.load_table("cyclic_lbp").lookup()
 
@@ -30,12 +37,38 @@ def files(tmp_path_factory):
     photo = cases.photo(256, 256)
     paths = [folder / f"{i}.jpg" for i in range(PICTURES)]
     for i, path in enumerate(paths):
-        Image.fromarray(photo[9 * i : 9 * i + 181, 9 * i : 9 * i + 143]).save(path, quality=90)
+        at = 2 * i
+        Image.fromarray(photo[at : at + 181, at : at + 143]).save(path, quality=90)
     return paths
 
 
-def ours(path):
+def one_by_one(path):
     return lbpmap.caffe_blob(pictures.read(path), "cyclic_lbp", mean=MEAN)
+
+
+def in_batches(paths, threads):
+    """Give the last blob: each takes the place of the one before, as before a net."""
+    for batch in pictures.blobs(paths, "cyclic_lbp", mean=MEAN, batch=BATCH, threads=threads):
+        last = batch.blob
+    return last
+
+
+def kernels(paths):
+    """Give a call of each kernel on these pictures, in warm memory."""
+    isa, around = _isa.chosen(), _mapping.neighborhood(False, 8, 1, "released")
+    rgb = [pictures.read(path) for path in paths]
+    gray = [lbpmap.to_gray(picture) for picture in rgb]
+    mapped = [lbpmap.mapped_lbp(picture) for picture in gray]
+
+    def to_gray():
+        for one, out in zip(rgb, gray):
+            _kernels.gray(isa, one, out)
+
+    def to_mapped():
+        for one, out in zip(gray, mapped):
+            _kernels.mapped(isa, around, one, TABLE, out)
+
+    return {"kernel: grey": to_gray, "kernel: LBP + map": to_mapped}
 
 
 def with_opencv():
@@ -75,22 +108,24 @@ OTHERS = {
 @pytest.mark.parametrize("threads", [1, 2])
 def test_files_to_blobs(files, threads, benchmark):
     others = {name: make() for name, (library, make) in OTHERS.items() if peers.has(library)}
-    ways = {"lbpmap": ours, "decoding alone": pictures.read, **others}
+    ways = {"lbpmap, a call a picture": one_by_one, "decoding alone": pictures.read, **others}
+    own = "lbpmap, pictures.blobs"
     with ThreadPoolExecutor(threads) as pool:
-        every = {
-            name: lambda way=way: list(pool.map(way, files)) if threads > 1 else
-            [way(path) for path in files]
-            for name, way in ways.items()
-        }  # fmt: skip
-        medians = in_turns(every, 1.0)
-        blobs = benchmark(every["lbpmap"])
-    own = medians["lbpmap"]
+        every = {own: lambda: in_batches(files, threads)}
+        for name, way in ways.items():
+            every[name] = (
+                (lambda way=way: list(pool.map(way, files)))
+                if threads > 1
+                else (lambda way=way: [way(path) for path in files])
+            )
+        medians = in_turns({**every, **(kernels(files) if threads == 1 else {})}, SECONDS)
+        last = benchmark(every[own])
     print(f"\nJPEG 143x181 to blob, {threads} threads, us a picture:")
     for name, seconds in medians.items():
-        print(f"  {name:<28}{seconds / PICTURES * 1e6:9.0f}{seconds / own:8.2f} x lbpmap's")
-        benchmark.extra_info[name] = round(seconds / own, 2)
-    for path, blob in zip(files, blobs):
-        want = cases.BLOB.prepare(pictures.read(path)).reference()
+        print(f"  {name:<28}{seconds / PICTURES * 1e6:9.0f}{seconds / medians[own]:8.2f} x")
+        benchmark.extra_info[name] = round(seconds / medians[own], 2)
+    for path, blob in zip(files[-BATCH:], last):
+        want = cases.BLOB.prepare(pictures.read(path)).reference()[0]
         np.testing.assert_allclose(blob, want, rtol=0, atol=1e-5 * np.abs(want).max())
 
 
@@ -100,6 +135,6 @@ def test_peers_make_blobs_alike(name, files):
     library, make = OTHERS[name]
     if not peers.has(library):
         pytest.skip(f"{library} is not installed: pip install 'lbpmap[bench]'")
-    blob, want = make()(files[0]), ours(files[0])
+    blob, want = make()(files[0]), one_by_one(files[0])
     assert (blob.shape, blob.dtype) == (want.shape, want.dtype)
     assert np.corrcoef(blob.ravel(), want.ravel())[0, 1] > 0.5

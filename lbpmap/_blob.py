@@ -53,7 +53,8 @@ class InputSpec:
         array = _mean_array(mean, name)
         if array.ndim < 3:
             # A row of each value serves all rows.
-            row = np.repeat(np.broadcast_to(array, 3)[:, None, None], crop, axis=2)
+            row = np.empty((3, 1, crop), np.float32)
+            row[...] = array.reshape(-1, 1, 1)
             array = np.broadcast_to(row, (3, crop, crop))
         elif array.shape[1:] != (crop, crop) and mean_mode == "resize":
             array = resize_mean(array, crop)

@@ -124,7 +124,9 @@ def output(
             f"{function}: out must lie at multiples of {out.itemsize} bytes; a field of packed "
             f"records may not"
         )
-    wanted_strides = np.empty(shape[-packed:], dtype).strides
+    wanted_strides: Shape = (out.itemsize,)
+    for length in shape[:-packed:-1]:
+        wanted_strides = (wanted_strides[0] * length, *wanted_strides)
     if out.size and out.strides[-packed:] != wanted_strides:
         raise ValueError(
             f"{function}: the pixels of a row of out must follow each other: strides end in "
@@ -169,6 +171,8 @@ def outputs(
 
 def positive(value: Any, argument: str, function: str) -> int:
     """Check a positive integer argument."""
+    if type(value) is int and value > 0:
+        return value
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
         raise TypeError(
             f"{function}: {argument} must be a positive integer, got {type(value).__name__} "

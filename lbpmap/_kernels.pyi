@@ -48,7 +48,6 @@ def blob(
     scratch: _F32,
     out: _F32,
 ) -> None: ...
-
 def mapped_blob(
     isa: int,
     nb: Neighborhood,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 import lbpmap
 from lbpmap import _isa, _kernels, _mapping, _reference, pictures
 from lbpmap._arrays import U8, Array
+from lbpmap.representations import Representation
 from lbpmap.speed import peers
 from lbpmap.transform import (
     REPRESENTATIONS,
@@ -72,9 +73,9 @@ def flat(height: int, width: int) -> U8:
 
 
 def ramp(height: int, width: int) -> U8:
-    """Give a steep ramp: the corner samples tie, and no pixel equals its neighbours."""
+    """Give a steep ramp: pixels on one rising diagonal are equal, so that NE and SW corners tie."""
     y, x = np.mgrid[:height, :width]
-    return np.repeat(((7 * x + 3 * y) % 256).astype(np.uint8)[..., None], 3, axis=2)
+    return np.repeat((7 * (x + y) % 256).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def worst_slope(height: int, width: int) -> U8:
@@ -127,23 +128,22 @@ def _codes(rgb: U8, *, radius: int, arithmetic: str, square: bool = False) -> Jo
     return Job(call, kernel, reference, gray.nbytes, out.nbytes, out.size, others)
 
 
-def _mapped_reference(gray: U8, name: str) -> U8:
-    chosen = REPRESENTATIONS[name]
+def _mapped_reference(gray: U8, chosen: Representation) -> U8:
     assert chosen.table is not None
     samples = _reference.circle(8, chosen.radius)
     codes = _reference.lbp_codes(gray, samples, chosen.radius, chosen.arithmetic)
     return _reference.map_codes(codes, chosen.table.lookup())
 
 
-def _mapped(rgb: U8, *, name: str) -> Job:
-    gray, chosen = to_gray(rgb), REPRESENTATIONS[name]
+def _mapped(rgb: U8, *, chosen: Representation) -> Job:
+    gray = to_gray(rgb)
     assert chosen.table is not None
     table, isa = chosen.table.lookup(), _isa.chosen()
     around = _mapping.neighborhood(False, 8, chosen.radius, chosen.arithmetic)
     out = np.empty((*_inside(gray, chosen.radius), 3), np.uint8)
 
     def call() -> U8:
-        mapped: U8 = mapped_lbp(gray, name, out=out)
+        mapped: U8 = mapped_lbp(gray, chosen, out=out)
         return mapped
 
     def kernel() -> U8:
@@ -152,19 +152,19 @@ def _mapped(rgb: U8, *, name: str) -> Job:
 
     codes = lbp_codes(gray, chosen.radius, arithmetic=chosen.arithmetic)
     others = peers.of_mapped(gray, codes, chosen.radius, table)
-    reference = partial(_mapped_reference, gray, name)
+    reference = partial(_mapped_reference, gray, chosen)
     return Job(call, kernel, reference, gray.nbytes, out.nbytes, out.size // 3, others)
 
 
-def _planes(rgb: U8, *, name: str) -> Job:
-    gray, chosen = to_gray(rgb), REPRESENTATIONS[name]
+def _planes(rgb: U8, *, chosen: Representation) -> Job:
+    gray = to_gray(rgb)
     assert chosen.table is not None
     isa, table = _isa.chosen(), np.ascontiguousarray(chosen.table.lookup()[:, ::-1])
     around = _mapping.neighborhood(False, 8, chosen.radius, chosen.arithmetic)
     out = np.empty((3, *_inside(gray, chosen.radius)), np.float32)
 
     def call() -> Array:
-        planes: Array = mapped_planes(gray, name, mean=MEAN, out=out)
+        planes: Array = mapped_planes(gray, chosen, mean=MEAN, out=out)
         return planes
 
     def kernel() -> Array:
@@ -172,10 +172,10 @@ def _planes(rgb: U8, *, name: str) -> Job:
         return out
 
     def reference() -> Array:
-        mapped = _mapped_reference(gray, name).astype(np.float32)
+        mapped = _mapped_reference(gray, chosen).astype(np.float32)
         return mapped.transpose(2, 0, 1)[::-1] - MEAN[:, None, None]
 
-    others = peers.of_planes(mapped_lbp(gray, name), MEAN)
+    others = peers.of_planes(mapped_lbp(gray, chosen), MEAN)
     return Job(call, kernel, reference, gray.nbytes, out.nbytes, out.size // 3, others)
 
 
@@ -222,7 +222,7 @@ def _blob(rgb: U8, *, name: str) -> Job:
         return blob
 
     def reference() -> Array:
-        mapped = _mapped_reference(_reference.to_gray(rgb), name)
+        mapped = _mapped_reference(_reference.to_gray(rgb), REPRESENTATIONS[name])
         nothing = np.zeros((1, 1, 1), np.float32)
         return _reference.blob(mapped, 256, 224, 1, nothing, MEAN[:, None, None])
 
@@ -240,13 +240,21 @@ SQUARE = Case("square codes R=1", partial(_codes, radius=1, arithmetic="exact", 
 LOOKUP = Case("lookup, codes to colours", _lookup)
 GRAY = Case("RGB to grey", _gray)
 BLOB = Case("RGB to 3 x 224 x 224 blob", partial(_blob, name="cyclic_lbp"), largest=1 << 17)
+# The released representations, and the first of them in the other arithmetic.
+_MAPPED = {
+    **{
+        name: REPRESENTATIONS[name]
+        for name in ("lbp", "cyclic_lbp", "cyclic_lbp_5", "cyclic_lbp_10")
+    },
+    "cyclic_lbp, exact": replace(REPRESENTATIONS["cyclic_lbp"], arithmetic="exact"),
+}
 MAPPED = {
-    name: Case(f"mapped {name}", partial(_mapped, name=name))
-    for name in ("lbp", "cyclic_lbp", "cyclic_lbp_5", "cyclic_lbp_10")
+    name: Case(f"mapped {name}", partial(_mapped, chosen=chosen))
+    for name, chosen in _MAPPED.items()
 }
 PLANES = {
-    name: Case(f"planes {name}", partial(_planes, name=name))
-    for name in ("cyclic_lbp", "cyclic_lbp_5", "cyclic_lbp_10")
+    name: Case(f"planes {name}", partial(_planes, chosen=chosen))
+    for name, chosen in _MAPPED.items()
 }
 
 # What `lbpmap bench` times.
@@ -257,8 +265,10 @@ SHORT = (
     codes_case(10, "exact"),
     SQUARE,
     LOOKUP,
+    MAPPED["cyclic_lbp, exact"],
     MAPPED["cyclic_lbp"],
     MAPPED["cyclic_lbp_5"],
+    PLANES["cyclic_lbp, exact"],
     PLANES["cyclic_lbp"],
     GRAY,
     BLOB,
