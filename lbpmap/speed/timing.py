@@ -24,6 +24,9 @@ _MOST_CALLS = 2000
 
 COPY = "copy: "
 
+# Half a page and a line of the cache, in bytes.
+_APART = 2048 + 64
+
 
 def in_turns(
     calls: Mapping[str, Call], seconds: float, clock: Callable[[], float] = time.perf_counter
@@ -95,7 +98,8 @@ def copies(total: int) -> dict[str, Call]:
     """
     size = max(total // 2, 1)
     # Not zeros: unwritten pages of zeros all lie in one page of memory, and cost nothing to read.
-    source, target = np.full(size, 1, np.uint8), np.full(size, 2, np.uint8)
+    # And not both at the start of a page: loads would wait for stores that lie 4096 bytes apart.
+    source, target = np.full(size, 1, np.uint8), np.full(size + _APART, 2, np.uint8)[_APART:]
     to, of = target.ctypes.data, source.ctypes.data
 
     def move() -> object:
