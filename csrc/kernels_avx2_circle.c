@@ -39,6 +39,7 @@ typedef enum { R5, R10, ANY } rule;
 /* A corner: where its pixels lie, and their weights in two digits: w = high << 15 | low. */
 typedef struct {
     ptrdiff_t near, far, beside, upright;
+    ptrdiff_t inner; /* rows, and as many columns, from the centre to near */
     __m256i diagonal_low, diagonal_high, mids_low, mids_high; /* near, far; beside, upright */
 } corner;
 
@@ -52,6 +53,7 @@ AVX2_INLINE corner corner_of(const lbpmap_sample *s, ptrdiff_t stride) {
     const int32_t near = s->millionths[2 * r + c], far = s->millionths[3 - 2 * r - c];
     const int32_t beside = s->millionths[2 * r + !c], upright = s->millionths[2 * !r + c];
     corner k;
+    k.inner = abs(s->col[c]);
     k.near = s->row[r] * stride + s->col[c];
     k.far = s->row[!r] * stride + s->col[!c];
     k.beside = s->row[r] * stride + s->col[!c];
@@ -251,11 +253,15 @@ AVX2_INLINE __m256i is_byte(__m256i v, int byte) {
     return _mm256_cmpeq_epi8(v, _mm256_set1_epi8((char)byte));
 }
 
-/* A mask of a corner, and of the lanes in doubt. */
-AVX2_INLINE __m256i corner_mask(rule what, int released, const corner *k, const uint8_t *p,
+/* A mask of a corner, and of the lanes in doubt. Its pixels are `inner` and inner + 1 rows and columns
+ * from the centre, towards `side`: for a known radius so many bytes from the two rows, which leaves
+ * registers for the rest. */
+AVX2_INLINE __m256i corner_mask(rule what, int released, const corner *k, const uint8_t *near_row,
+                                const uint8_t *far_row, ptrdiff_t side, ptrdiff_t inner, __m256i c,
                                 const __m256i c16[2], const __m256i million[4], __m256i *doubt) {
-    const __m256i c = load(p), near = load(p + k->near), far = load(p + k->far);
-    const __m256i beside = load(p + k->beside), upright = load(p + k->upright);
+    const ptrdiff_t in = side * inner, out = side * (inner + 1);
+    const __m256i near = load(near_row + in), far = load(far_row + out);
+    const __m256i beside = load(near_row + out), upright = load(far_row + in);
     const __m256i diagonal[2] = {_mm256_unpacklo_epi8(near, far), _mm256_unpackhi_epi8(near, far)};
     const __m256i mids[2] = {_mm256_unpacklo_epi8(beside, upright),
                              _mm256_unpackhi_epi8(beside, upright)};
@@ -315,10 +321,16 @@ AVX2_INLINE void code_block(rule what, int released, const plan_avx2 *plan, cons
                                                   : _mm256_unpacklo_epi16(half, zero),
                                             _mm256_set1_epi32(1000000));
         }
-    is[NE] = corner_mask(what, released, &k[NE], p, c16, million, &doubt[NE]);
-    is[NW] = corner_mask(what, released, &k[NW], p, c16, million, &doubt[NW]);
-    is[SW] = corner_mask(what, released, &k[SW], p, c16, million, &doubt[SW]);
-    is[SE] = corner_mask(what, released, &k[SE], p, c16, million, &doubt[SE]);
+    const ptrdiff_t inner = what == R5 ? 3 : what == R10 ? 7 : k[NE].inner;
+    const uint8_t *up = p - inner * stride, *down = p + inner * stride;
+    is[NE] = corner_mask(what, released, &k[NE], up, up - stride, 1, inner, c, c16, million,
+                         &doubt[NE]);
+    is[NW] = corner_mask(what, released, &k[NW], up, up - stride, -1, inner, c, c16, million,
+                         &doubt[NW]);
+    is[SW] = corner_mask(what, released, &k[SW], down, down + stride, -1, inner, c, c16, million,
+                         &doubt[SW]);
+    is[SE] = corner_mask(what, released, &k[SE], down, down + stride, 1, inner, c, c16, million,
+                         &doubt[SE]);
     if (released || what == R10) {
         const __m256i any = any_of(doubt);
         const int certain = _mm256_testz_si256(any, any);
