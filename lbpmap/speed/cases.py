@@ -12,10 +12,10 @@ import numpy as np
 import lbpmap
 from lbpmap import _isa, _kernels, _mapping, _reference, pictures
 from lbpmap._arrays import U8, Array
-from lbpmap.representations import Representation
 from lbpmap.speed import peers
 from lbpmap.transform import (
     REPRESENTATIONS,
+    Representation,
     caffe_blob,
     lbp_codes,
     map_codes,
