@@ -1,7 +1,7 @@
 """JPEG files of 143 x 181 to blobs of 3 x 224 x 224: the whole way into a net, by picture.
 
     python -m pytest benchmarks/bench_pipeline.py -s                      small: as CI runs it
-    LBPMAP_BENCH=full python -m pytest benchmarks/bench_pipeline.py -s    longer turns
+    LBPMAP_BENCH=full python -m pytest benchmarks/bench_pipeline.py -s    960 files, longer turns
 
 `pictures.blobs` reads and maps batch after batch; beside it, in turns, a call of `caffe_blob` for
 each picture, the same with OpenCV alone (which has no interpolated codes: its eight comparisons are
@@ -12,6 +12,7 @@ On one thread it is also said how much of the way the kernels take.
 from __future__ import annotations
 
 import os
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -24,8 +25,8 @@ from lbpmap.speed import cases, peers
 from lbpmap.speed.timing import in_turns
 
 FULL = os.environ.get("LBPMAP_BENCH") == "full"
-SECONDS = 20.0 if FULL else 1.0
-PICTURES, BATCH = 32, 8
+SECONDS, PICTURES = (40.0, 960) if FULL else (1.0, 32)
+PLACES, BATCH = 32, 8
 MEAN = cases.MEAN
 TABLE = lbpmap.load_table("cyclic_lbp").lookup()
 
@@ -35,11 +36,11 @@ def files(tmp_path_factory):
     """Write crops of the photo, each from another place."""
     folder = tmp_path_factory.mktemp("faces")
     photo = cases.photo(256, 256)
-    paths = [folder / f"{i}.jpg" for i in range(PICTURES)]
+    paths = [folder / f"{i}.jpg" for i in range(PLACES)]
     for i, path in enumerate(paths):
         at = 2 * i
         Image.fromarray(photo[at : at + 181, at : at + 143]).save(path, quality=90)
-    return paths
+    return paths * (PICTURES // PLACES)
 
 
 def one_by_one(path):
@@ -54,7 +55,7 @@ def in_batches(paths, threads):
 
 
 def kernels(paths):
-    """Give a call of each kernel on these pictures, in warm memory."""
+    """Give a call of each kernel on these pictures, in memory of their own."""
     isa, around = _isa.chosen(), _mapping.neighborhood(False, 8, 1, "released")
     rgb = [pictures.read(path) for path in paths]
     gray = [lbpmap.to_gray(picture) for picture in rgb]
@@ -112,12 +113,9 @@ def test_files_to_blobs(files, threads, benchmark):
     own = "lbpmap, pictures.blobs"
     with ThreadPoolExecutor(threads) as pool:
         every = {own: lambda: in_batches(files, threads)}
+        over = pool.map if threads > 1 else map
         for name, way in ways.items():
-            every[name] = (
-                (lambda way=way: list(pool.map(way, files)))
-                if threads > 1
-                else (lambda way=way: [way(path) for path in files])
-            )
+            every[name] = lambda way=way: deque(over(way, files), maxlen=1)
         medians = in_turns({**every, **(kernels(files) if threads == 1 else {})}, SECONDS)
         last = benchmark(every[own])
     print(f"\nJPEG 143x181 to blob, {threads} threads, us a picture:")
