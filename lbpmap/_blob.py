@@ -194,10 +194,12 @@ def _putter(
     """Give what makes of a picture what nets see, mapped or as it is, and writes crops of that."""
     interior = _checks.interior(chosen.radius if chosen.table is not None else 0, function, 3)
     isa, scratch = _isa.chosen(), _Scratch()
-    to_mapped = _as_rgb if chosen.table is None else _mapping.mapper(chosen, "released")
+    to_mapped: _mapping.Kernel = _as_rgb
     fused = None
     if chosen.table is not None and chosen.points <= 8:
         fused = _mapping.ingredients(chosen, "released")
+    elif chosen.table is not None:
+        to_mapped = _mapping.mapper(chosen, "released")
 
     def put(
         picture: U8,
