@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 import lbpmap
-from lbpmap import _isa, _kernels, _mapping, pictures
+from lbpmap import pictures
 from lbpmap.speed import cases, peers
 from lbpmap.speed.timing import in_turns
 
@@ -56,20 +56,12 @@ def in_batches(paths, threads):
 
 def kernels(paths):
     """Give a call of each kernel on these pictures, in memory of their own."""
-    isa, around = _isa.chosen(), _mapping.neighborhood(False, 8, 1, "released")
     rgb = [pictures.read(path) for path in paths]
-    gray = [lbpmap.to_gray(picture) for picture in rgb]
-    mapped = [lbpmap.mapped_lbp(picture) for picture in gray]
-
-    def to_gray():
-        for one, out in zip(rgb, gray):
-            _kernels.gray(isa, one, out)
-
-    def to_mapped():
-        for one, out in zip(gray, mapped):
-            _kernels.mapped(isa, around, one, TABLE, out)
-
-    return {"kernel: grey": to_gray, "kernel: LBP + map": to_mapped}
+    calls = {}
+    for name, case in (("grey", cases.GRAY), ("LBP + map", cases.MAPPED["cyclic_lbp"])):
+        each = [case.prepare(picture).kernel for picture in rgb]
+        calls[f"kernel: {name}"] = lambda each=each: [kernel() for kernel in each]
+    return calls
 
 
 def with_opencv():
